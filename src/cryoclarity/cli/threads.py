@@ -1,0 +1,22 @@
+"""Set the number of threads of every numeric library; must run before numpy is imported."""
+
+from __future__ import annotations
+
+import os
+
+VARIABLES = (
+    "OMP_NUM_THREADS",
+    "OPENBLAS_NUM_THREADS",
+    "MKL_NUM_THREADS",
+    "NUMEXPR_NUM_THREADS",
+    "VECLIB_MAXIMUM_THREADS",
+)
+
+
+def limit_threads(threads: int) -> None:
+    """Give BLAS, OpenMP and torch this many threads.
+
+    torch reads OMP_NUM_THREADS when it is imported, so nothing of it is needed here.
+    """
+    for variable in VARIABLES:
+        os.environ[variable] = str(threads)

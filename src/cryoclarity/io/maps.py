@@ -1,0 +1,298 @@
+"""Read and write MRC/CCP4 maps: the one place that reorders axes.
+
+mrcfile names the header words and writes files. Values are decoded here in a stream, because the
+reader must judge odd, damaged and compressed files without holding them twice in memory.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from pathlib import Path
+
+import mrcfile
+import numpy as np
+
+from cryoclarity import __version__
+from cryoclarity.errors import InputError
+from cryoclarity.grid import Grid, Volume
+from cryoclarity.io.files import atomic_path, gzip_bytes, unpacked_blocks
+from cryoclarity.io.map_header import HEADER_BYTES, MAX_VOXELS, MapHeader, parse_header
+
+EXTRA_BYTES_LIMIT = 1024
+UNBOUNDED = 1 << 62
+STATISTICS_TOLERANCE = 1e-2
+LARGEST_VALUE = 1e30
+SMALLEST_SPREAD = 1e-30
+
+
+@dataclass
+class ValueStatistics:
+    """Minimum, maximum, mean and standard deviation of a stream of values.
+
+    Blocks are merged by the parallel update of Chan, Golub & LeVeque (1979), so that a large
+    offset does not cost the precision of the spread.
+    """
+
+    count: int = 0
+    minimum: float = math.inf
+    maximum: float = -math.inf
+    mean: float = 0.0
+    squares: float = 0.0
+    nonfinite: int = 0
+    first_nonfinite: int = -1
+
+    def update(self, values: np.ndarray) -> None:
+        """Take in one block of values, any shape, any real type."""
+        values = values.astype(np.float64).ravel()
+        bad = ~np.isfinite(values)
+        if bad.any():
+            if not self.nonfinite:
+                self.first_nonfinite = self.count + int(np.argmax(bad))
+            self.nonfinite += int(bad.sum())
+            self.count += int(bad.sum())
+            values = values[~bad]
+        if not values.size:
+            return
+        seen = self.count - self.nonfinite
+        mean = float(values.mean())
+        delta = mean - self.mean
+        total = seen + values.size
+        self.squares += float(((values - mean) ** 2).sum()) + delta**2 * seen * values.size / total
+        self.mean += delta * values.size / total
+        self.count += values.size
+        self.minimum = min(self.minimum, float(values.min()))
+        self.maximum = max(self.maximum, float(values.max()))
+
+    @property
+    def standard_deviation(self) -> float:
+        """Population standard deviation of the finite values."""
+        return math.sqrt(self.squares / max(self.count - self.nonfinite, 1))
+
+
+@dataclass(frozen=True)
+class MapScan:
+    """What one pass over a map file tells: header, statistics, warnings."""
+
+    header: MapHeader
+    statistics: ValueStatistics
+    warnings: tuple[tuple[str, str], ...]
+
+
+def read_map(
+    path: str | Path,
+    *,
+    voxel_size: tuple[float, float, float] | None = None,
+    max_voxels: int = MAX_VOXELS,
+) -> Volume:
+    """Read a map, plain or gzip, whatever its axis order, byte order and mode.
+
+    Peak memory is one float32 copy of the map plus one block.
+
+    Parameters
+    ----------
+    path : path
+    voxel_size : (x, y, z) angstrom, optional
+        Replaces the voxel size of the header, also where its cell is zero.
+    max_voxels : int
+
+    Returns
+    -------
+    Volume
+        Density (z, y, x) float32; values as stored, without scaling.
+
+    Raises
+    ------
+    InputError
+        FILE_*, HDR_* or VAL_* with the offending value.
+    """
+    stored: list[np.ndarray] = []
+
+    def keep(header: MapHeader, position: int, values: np.ndarray) -> None:
+        if not stored:
+            stored.append(np.empty(math.prod(header.stored_shape), dtype=np.float32))
+        stored[0][position : position + values.size] = values
+
+    scan = scan_map(path, voxel_size=voxel_size, max_voxels=max_voxels, sink=keep)
+    density = stored[0].reshape(scan.header.stored_shape).transpose(scan.header.transposition)
+    return Volume(np.ascontiguousarray(density), scan.header.grid, scan.header, scan.warnings)
+
+
+def scan_map(
+    path: str | Path,
+    *,
+    voxel_size: tuple[float, float, float] | None = None,
+    max_voxels: int = MAX_VOXELS,
+    sink=None,
+) -> MapScan:
+    """Check a map file from the first to the last byte in one pass and little memory.
+
+    Parameters
+    ----------
+    sink : callable (header, position, values), optional
+        Receives the values in stored order; `position` counts values.
+
+    Raises
+    ------
+    InputError
+        FILE_*, HDR_* or VAL_*.
+    """
+    path = Path(path)
+    blocks = unpacked_blocks(path, UNBOUNDED)  # the header sets the bound: see _check_extra
+    head = b""
+    for block in blocks:
+        head += block
+        if len(head) >= HEADER_BYTES:
+            break
+    header = parse_header(
+        head,
+        file=str(path),
+        file_bytes=_plain_size(path),
+        voxel_size=voxel_size,
+        max_voxels=max_voxels,
+    )
+    statistics = ValueStatistics()
+    item = header.item_type
+    want = math.prod(header.stored_shape)
+    start, done, extra = header.data_offset, 0, 0
+    rest = b""
+    for block in _chain(head, blocks):
+        if start:  # still within the two headers
+            block, start = block[start:], max(start - len(block), 0)
+        rest = rest + block if rest else block
+        count = min(len(rest) // item.itemsize, want - done)
+        if count:
+            # Half-precision infinities are judged below, not by numpy.
+            values = np.frombuffer(rest, dtype=item, count=count).astype(np.float32)
+            statistics.update(values)
+            if sink is not None:
+                sink(header, done, values)
+            done += count
+            rest = rest[count * item.itemsize :]
+        if done == want:
+            extra += len(rest)
+            rest = b""
+            _check_extra(extra, path)
+    if done < want:
+        have = header.data_offset + done * item.itemsize + len(rest)
+        raise InputError(
+            f"{have} bytes, header declares {header.data_offset + header.data_bytes}",
+            code="FILE_TRUNCATED",
+            file=path,
+        )
+    _check_values(statistics, header, path)
+    return MapScan(header, statistics, _all_warnings(header, statistics, extra))
+
+
+def _plain_size(path: Path) -> int | None:
+    with path.open("rb") as handle:
+        packed = handle.read(2) == b"\x1f\x8b"
+    return None if packed else path.stat().st_size
+
+
+def _chain(first: bytes, rest):
+    yield first
+    yield from rest
+
+
+def _check_extra(extra: int, path: Path) -> None:
+    if extra >= EXTRA_BYTES_LIMIT:
+        raise InputError(
+            f"{extra} or more bytes after the declared data", code="FILE_EXTRA_BYTES", file=path
+        )
+
+
+def _check_values(statistics: ValueStatistics, header: MapHeader, path: Path) -> None:
+    if statistics.nonfinite:
+        index = np.unravel_index(statistics.first_nonfinite, header.stored_shape)
+        place = [int(index[axis]) for axis in header.transposition][::-1]
+        raise InputError(
+            f"{statistics.nonfinite} non-finite values, first at x,y,z = {place}",
+            code="VAL_NONFINITE",
+            file=path,
+        )
+    low, high = statistics.minimum, statistics.maximum
+    if low == high:
+        raise InputError(f"all values are {low}", code="VAL_CONSTANT", file=path)
+    if max(abs(low), abs(high)) > LARGEST_VALUE or high - low < SMALLEST_SPREAD:
+        raise InputError(
+            f"values from {low} to {high} cannot be normalised in float32",
+            code="VAL_RANGE",
+            file=path,
+        )
+
+
+def _all_warnings(header: MapHeader, statistics: ValueStatistics, extra: int):
+    warnings = list(header.warnings)
+    if extra:
+        warnings.append(("W_EXTRA_BYTES", f"{extra} extra bytes ignored"))
+    found = (statistics.minimum, statistics.maximum, statistics.mean)
+    spread = max(statistics.maximum - statistics.minimum, SMALLEST_SPREAD)
+    if any(
+        not abs(a - b) <= STATISTICS_TOLERANCE * spread
+        for a, b in zip(header.statistics[:3], found, strict=True)
+    ):
+        warnings.append(("W_STATS", f"header says {header.statistics[:3]}, data say {found}"))
+    return tuple(warnings)
+
+
+def write_map(
+    path: str | Path, volume: Volume, *, label: str | None = None, canonical: bool = False
+) -> None:
+    """Write a volume as an MRC2014 file, atomically and with the same bytes on every run.
+
+    Mode 2, axes 1,2,3, machine stamp 44 44. Where the volume still lies in the frame of the file
+    it was read from, that file's NSTART, ORIGIN, M and cell words are kept, so that the result
+    overlays its input in every program.
+
+    Parameters
+    ----------
+    path : path
+        A name that ends in .gz is compressed.
+    volume : Volume
+    label : str, optional
+        One label line of at most 80 characters.
+    canonical : bool
+        Write integer NSTART and ORIGIN 0 where the position allows it, whatever the input had.
+    """
+    density = np.ascontiguousarray(volume.density, dtype=np.float32)
+    with atomic_path(path) as temporary:
+        with mrcfile.new(temporary, overwrite=True) as file:
+            file.set_data(density)
+            _write_frame(file.header, volume, canonical)
+            # mrcfile stamps the time into the first label; outputs must not depend on it.
+            file.header.label[:] = b""
+            file.header.label[0] = (label or f"cryoclarity {__version__}")[:80].encode("ascii")
+            file.header.nlabl = 1
+            file.header.machst = (0x44, 0x44, 0, 0)
+        if str(path).endswith(".gz"):
+            temporary.write_bytes(gzip_bytes(temporary.read_bytes()))
+
+
+def _write_frame(words: np.recarray, volume: Volume, canonical: bool) -> None:
+    header: MapHeader | None = volume.header
+    if header is not None and not canonical and header.grid.same_frame(volume.grid):
+        start, origin = header.start_index, header.origin_words
+        intervals, cell = header.intervals, header.cell
+    else:
+        start, origin = canonical_position(volume.grid)
+        intervals, cell = volume.grid.shape[::-1], volume.grid.extent
+    words.ispg = 1
+    words.mx, words.my, words.mz = intervals
+    words.nxstart, words.nystart, words.nzstart = start
+    words.cella.x, words.cella.y, words.cella.z = cell
+    words.cellb.alpha = words.cellb.beta = words.cellb.gamma = 90.0
+    words.origin.x, words.origin.y, words.origin.z = origin
+
+
+def canonical_position(grid: Grid) -> tuple[tuple[int, int, int], tuple[float, float, float]]:
+    """Return NSTART and ORIGIN (x, y, z) that put a grid at its place in most programs.
+
+    NSTART alone when the position is a whole number of voxels within 1e-3; otherwise both kinds,
+    NSTART rounded, because readers of NSTART cannot express the fraction.
+    """
+    steps = [o / v for o, v in zip(grid.origin, grid.voxel_size, strict=True)]
+    start = tuple(round(step) for step in steps)
+    if all(abs(step - whole) <= 1e-3 for step, whole in zip(steps, start, strict=True)):
+        return start, (0.0, 0.0, 0.0)
+    return start, grid.origin

@@ -1,0 +1,45 @@
+"""What several stages share: where the files of an entry are."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from cryoclarity.stages.batch import EntryJob, Skip
+
+MAP = "map.map.gz"
+HALF_MAPS = ("half_map_1.map.gz", "half_map_2.map.gz")
+MODELS = ("model.cif.gz", "model.pdb.gz")
+
+
+@dataclass(frozen=True)
+class Fetched:
+    """Paths of an entry's files as fetched; None where the entry has none."""
+
+    map: Path
+    half_maps: tuple[Path, Path] | None
+    model: Path | None
+
+    def require_model(self) -> Path:
+        """Return the model.
+
+        Raises
+        ------
+        Skip
+            When the entry has none.
+        """
+        if self.model is None:
+            raise Skip("the entry has no model", code="SEL_F04_NO_MODEL")
+        return self.model
+
+
+def fetched(job: EntryJob) -> Fetched:
+    """Return the files that the fetch stage left for the entry."""
+    folder = job.upstream["fetch"].folder
+    halves = tuple(folder / name for name in HALF_MAPS)
+    models = [folder / name for name in MODELS if (folder / name).exists()]
+    return Fetched(
+        map=folder / MAP,
+        half_maps=halves if all(path.exists() for path in halves) else None,
+        model=models[0] if models else None,
+    )
