@@ -5,7 +5,7 @@ import math
 import numpy as np
 import pytest
 
-from cryoclarity.evaluate.fsc import FscCurve, crossing, fsc, soft_mask_of_distance
+from cryoclarity.evaluate.fsc import FscCurve, crossing, fsc
 
 VOXEL = (1.0, 1.1, 0.9)
 
@@ -87,8 +87,3 @@ def test_mean_up_to_the_stated_resolution():
     curve = curve_of([1.0, 0.8, 0.2, -0.5])
     assert curve.mean_up_to(1 / 0.16) == pytest.approx(2.0 / 3)
     assert math.isnan(curve.mean_up_to(100.0))
-
-
-def test_soft_mask_profile():
-    mask = soft_mask_of_distance(np.array([0.0, 3.0, 6.0, 9.0, np.inf]))
-    np.testing.assert_allclose(mask, [1, 1, 0.5, 0, 0], atol=1e-7)

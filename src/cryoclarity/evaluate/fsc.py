@@ -8,10 +8,6 @@ from dataclasses import dataclass
 import numpy as np
 from scipy import fft
 
-# Margins of the soft mask around heavy atoms, in angstrom: 1 within the first, 0 beyond the second.
-SOFT_MASK_INNER = 3.0
-SOFT_MASK_OUTER = 9.0
-
 
 @dataclass(frozen=True)
 class FscCurve:
@@ -153,20 +149,3 @@ def crossing(curve: FscCurve, threshold: float) -> tuple[float | None, bool]:
     fraction = (values[k - 1] - threshold) / (values[k - 1] - values[k])
     at = frequency[k - 1] + fraction * (frequency[k] - frequency[k - 1])
     return float(1.0 / at), False
-
-
-def soft_mask_of_distance(distance: np.ndarray) -> np.ndarray:
-    """Soft mask from the distance to the nearest heavy atom: 1, a raised cosine, 0.
-
-    Parameters
-    ----------
-    distance : array, angstrom
-        May be infinite.
-
-    Returns
-    -------
-    array of float32 in [0, 1]
-    """
-    span = SOFT_MASK_OUTER - SOFT_MASK_INNER
-    position = np.clip((distance - SOFT_MASK_INNER) / span, 0.0, 1.0)
-    return (0.5 * (1.0 + np.cos(np.pi * position))).astype(np.float32)

@@ -1,0 +1,81 @@
+# Maps, half maps and models by id: verified, hashed, renamed into place.
+rule demo_archive:
+    input:
+        entries=ancient("config/demo_entries.tsv"),
+    output:
+        index="results/demo_archive/archive.tsv",
+    log:
+        "logs/demo_archive.log",
+    benchmark:
+        "results/benchmarks/demo_archive.tsv"
+    params:
+        code=CODE["demo_archive"],
+    conda:
+        "../envs/core.yaml"
+    threads: 2
+    resources:
+        mem_mb=4000,
+        runtime=30,
+        gpu=0,
+    shell:
+        "python workflow_scripts/demo_archive.py --entries {input.entries} --threads {threads}"
+        " --out results/demo_archive > {log} 2>&1 # code {params.code}"
+
+
+rule batch:
+    input:
+        entries=ancient(PLAN.config["entries"]),
+        table=ancient("results/batches.tsv"),
+    output:
+        rows="results/batches/{batch}.tsv",
+    log:
+        "logs/batch/{batch}.log",
+    benchmark:
+        "results/benchmarks/batch/{batch}.tsv"
+    params:
+        rows=lambda wildcards: PLAN.rows(wildcards.batch),
+        code=CODE["batch"],
+    conda:
+        "../envs/core.yaml"
+    threads: 1
+    resources:
+        mem_mb=600,
+        runtime=5,
+        gpu=0,
+    shell:
+        "python workflow_scripts/batch.py --entries {input.entries} --table {input.table}"
+        " --name {wildcards.batch} --out {output.rows} > {log} 2>&1"
+        " # rows {params.rows} code {params.code}"
+
+
+rule fetch:
+    input:
+        rows="results/batches/{batch}.tsv",
+        archive=(
+            "results/demo_archive/archive.tsv" if PLAN.config["archive"]["demo"] else []
+        ),
+    output:
+        manifest="results/fetch/{batch}.tsv",
+    log:
+        "logs/fetch/{batch}.log",
+    benchmark:
+        "results/benchmarks/fetch/{batch}.tsv"
+    params:
+        spec=SPEC["fetch"],
+        code=CODE["fetch"],
+    conda:
+        "../envs/core.yaml"
+    threads: 1
+    resources:
+        mem_mb=lambda wildcards, attempt: 2000 * attempt,
+        runtime=lambda wildcards, attempt: 120 * attempt,
+        gpu=0,
+        net=1,
+    shell:
+        "python workflow_scripts/fetch.py --batch {input.rows} --spec {params.spec:q}"
+        " --code {params.code} --threads {threads} --out {output.manifest} > {log} 2>&1"
+
+
+rule fetch_all:
+    input:
+        expand("results/fetch/{batch}.tsv", batch=BATCHES),

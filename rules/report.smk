@@ -1,0 +1,80 @@
+# One table, one figure, one list of what was rejected and why.
+STAGE_MANIFESTS = {
+    **{stage: f"results/{stage}" for stage in plan.ENTRY_STAGES},
+    **{f"shards_{name}": f"results/shards/{name}" for name in DATASETS},
+}
+
+
+rule rejected:
+    input:
+        expand("{folder}/{batch}.tsv", folder=STAGE_MANIFESTS.values(), batch=BATCHES),
+    output:
+        table=report(
+            "results/rejected.tsv",
+            caption="../report/rejected.rst",
+            category="Entries",
+        ),
+    log:
+        "logs/rejected.log",
+    benchmark:
+        "results/benchmarks/rejected.tsv"
+    params:
+        code=CODE["rejected"],
+        limit=PLAN.config["max_failed_fraction"],
+    conda:
+        "../envs/report.yaml"
+    threads: 1
+    resources:
+        mem_mb=1000,
+        runtime=10,
+        gpu=0,
+    shell:
+        "python workflow_scripts/rejected.py --manifests {input}"
+        " --max-failed-fraction {params.limit} --out {output.table} > {log} 2>&1"
+        " # code {params.code}"
+
+
+rule report:
+    input:
+        rows=expand("results/batches/{batch}.tsv", batch=BATCHES),
+        evaluate=expand("results/evaluate/{batch}.tsv", batch=BATCHES),
+        cards=[PLAN.card(name) for name in DATASETS],
+    output:
+        table=report(
+            "results/report/summary.tsv",
+            caption="../report/summary_table.rst",
+            category="Maps",
+        ),
+        figure=report(
+            "results/report/summary.png",
+            caption="../report/summary_figure.rst",
+            category="Maps",
+        ),
+        resolution=report(
+            "results/report/local_resolution.tsv",
+            caption="../report/local_resolution.rst",
+            category="Local resolution",
+        ),
+        curves=report(
+            "results/report/learning_curves.png",
+            caption="../report/learning_curves.rst",
+            category="Training",
+        ),
+    log:
+        "logs/report.log",
+    benchmark:
+        "results/benchmarks/report.tsv"
+    params:
+        spec=SPEC["report"],
+        code=CODE["report"],
+    conda:
+        "../envs/report.yaml"
+    threads: 1
+    resources:
+        mem_mb=2000,
+        runtime=20,
+        gpu=0,
+    shell:
+        "python workflow_scripts/report.py --rows {input.rows} --manifests {input.evaluate}"
+        " --cards {input.cards} --spec {params.spec:q} --out results/report > {log} 2>&1"
+        " # code {params.code}"

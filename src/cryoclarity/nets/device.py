@@ -1,0 +1,25 @@
+"""Choosing where tensors live."""
+
+from __future__ import annotations
+
+import torch
+
+from cryoclarity.errors import ConfigError
+
+
+def choose_device(name: str) -> torch.device:
+    """Device for 'auto', 'cpu', 'cuda' or 'cuda:N'; 'auto' takes a GPU when there is one.
+
+    Raises
+    ------
+    ConfigError
+        When a GPU is asked for and torch sees none.
+    """
+    if name == "auto":
+        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    if name.startswith("cuda") and not torch.cuda.is_available():
+        raise ConfigError(f"device {name!r}: torch sees no GPU", remedy="use --device cpu")
+    try:
+        return torch.device(name)
+    except RuntimeError as error:
+        raise ConfigError(f"device {name!r} is unknown", remedy="auto, cpu, cuda") from error

@@ -1,0 +1,308 @@
+"""Evaluate maps against their model, their target and their local resolution labels."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from cryoclarity.errors import InputError
+from cryoclarity.evaluate.local_resolution import labelled_voxels
+from cryoclarity.evaluate.local_resolution import map_metrics as resolution_metrics
+from cryoclarity.evaluate.metrics import MapMetrics, ModelReference, defined, map_metrics
+from cryoclarity.evaluate.soft_mask import INNER_DISTANCE, OUTER_DISTANCE
+from cryoclarity.grid import Grid, Volume
+from cryoclarity.io.files import read_json, write_json
+from cryoclarity.io.maps import read_map
+from cryoclarity.io.model import read_atoms
+from cryoclarity.io.tables import write_table
+from cryoclarity.provenance import sidecar
+from cryoclarity.stages.batch import EntryJob, Skip
+from cryoclarity.stages.common import fetched
+
+DEFAULT_SIGMA = 0.6
+NO_LABEL = 100.0  # what the label tools write where they have no value, besides 0
+RESOLUTION_DATASET = "resolution_1.0"
+FSC_COLUMNS = ("row", "frequency_inv_a", "fsc_model", "fsc_model_masked")
+# Versions of a map, and the file of each in the folder of the improvement stage.
+PREDICTED_ROWS = {
+    "roundtrip": "roundtrip.mrc",
+    "clipped": "clipped.mrc",
+    "radial_filter": "radial_filter.mrc",
+    "enhanced": "enhanced.mrc",
+}
+
+
+def run_files(
+    map_path: str | Path,
+    model_path: str | Path,
+    out: str | Path,
+    *,
+    resolution: float,
+    target_path: str | Path | None = None,
+    baseline_path: str | Path | None = None,
+    sigma: float = DEFAULT_SIGMA,
+) -> dict[str, object]:
+    """Evaluate one map by hand and write its metrics as flat JSON.
+
+    Parameters
+    ----------
+    map_path, model_path : path
+    out : path
+        JSON to write.
+    resolution : float, angstrom
+        The stated resolution; give the same one for all versions of a map.
+    target_path : path, optional
+        Target map on the same grid: adds SSIM and CC_target.
+    baseline_path : path, optional
+        Another version of the map on the same grid: its metrics are added with the prefix
+        ``baseline_``, and ``delta_<metric>`` is map minus baseline.
+    sigma : float, angstrom
+        Width of the reference Gaussian of the Q-score.
+
+    Returns
+    -------
+    dict
+        What was written.
+
+    Raises
+    ------
+    InputError
+        FILE_*, HDR_*, VAL_*, MOD_*, EVAL_NO_MODEL, or PAIR_FRAME for maps on another grid.
+    """
+    volume = read_map(map_path)
+    target = _density_on(volume.grid, target_path)
+    baseline = _density_on(volume.grid, baseline_path)
+    reference = ModelReference.of_model(read_atoms(model_path), volume.grid, resolution)
+    metrics = map_metrics(volume.density, reference, target=target, sigma=sigma).values
+    content: dict[str, object] = dict(metrics)
+    if baseline is not None:
+        before = map_metrics(baseline, reference, target=target, sigma=sigma).values
+        content |= {f"baseline_{key}": value for key, value in before.items()}
+        content |= _deltas(metrics, before)
+    parameters = {"resolution": float(resolution), "sigma": float(sigma)} | _mask_parameters()
+    inputs = {
+        "map": map_path,
+        "model": model_path,
+        "target": target_path,
+        "baseline": baseline_path,
+    }
+    content |= parameters | sidecar("evaluate", parameters, inputs)
+    write_json(out, content)
+    return content
+
+
+def _deltas(after: dict[str, object], before: dict[str, object]) -> dict[str, float | None]:
+    """Return after minus before of what the map itself decides; None where one is undefined."""
+    deltas = {}
+    for key, value in after.items():
+        if isinstance(value, bool | int) or key == "Q_expected":
+            continue  # flags, counts, and what follows from the resolution alone
+        earlier = before[key]
+        known = value is not None and earlier is not None
+        deltas[f"delta_{key}"] = value - earlier if known else None
+    return deltas
+
+
+def _mask_parameters() -> dict[str, float]:
+    return {"soft_mask_inner": INNER_DISTANCE, "soft_mask_outer": OUTER_DISTANCE}
+
+
+def _density_on(grid: Grid, path: str | Path | None) -> np.ndarray | None:
+    if path is None:
+        return None
+    volume = read_map(path)
+    if not volume.grid.same_frame(grid):
+        raise InputError(
+            f"lies on another grid ({volume.grid.shape}, voxel {volume.grid.voxel_size} A) than"
+            f" the map ({grid.shape}, voxel {grid.voxel_size} A)",
+            code="PAIR_FRAME",
+            file=path,
+            remedy="resample it onto the map's grid first",
+        )
+    return volume.density
+
+
+@dataclass(frozen=True)
+class _Plane:
+    """Planes of several maps at one height, for the figure."""
+
+    index: int
+    names: list[str]
+    values: list[np.ndarray]
+
+    def add_density(self, name: str, density: np.ndarray | None) -> None:
+        """Add a plane of a density, brought to [0, 1] by the map's own 99.9th percentile."""
+        if density is None:
+            return
+        level = float(np.percentile(density, 99.9))
+        plane = density[self.index] / level if level > 0 else np.zeros_like(density[self.index])
+        self.add_values(name, np.clip(plane, 0.0, 1.0))
+
+    def add_values(self, name: str, plane: np.ndarray) -> None:
+        """Add a plane as it is."""
+        self.names.append(name)
+        self.values.append(plane.astype(np.float16))
+
+
+def run_entry(job: EntryJob) -> dict[str, object]:
+    """Evaluate all versions of an entry's map and its predicted local resolution.
+
+    Upstream stages: ``fetch``, and as far as they are there ``simulate``, ``labels``,
+    ``predict_enhance`` and ``predict_resolution``. Writes ``metrics.json``, ``fsc.tsv`` and
+    ``slices.npy`` (float16, one plane per name listed in the metrics).
+
+    Raises
+    ------
+    Skip
+        When nothing was predicted for the entry, or what was predicted has nothing to be
+        compared with.
+    InputError
+        As of :func:`run_files`.
+    """
+    improved = _has(job, "predict_enhance")
+    resolved = _has(job, "predict_resolution")
+    if not improved and not resolved:
+        before = job.upstream.get("predict_enhance") or job.upstream.get("predict_resolution")
+        raise Skip("nothing was predicted for this entry", code=before.code if before else "CONFIG")
+    files = fetched(job)
+    volume = read_map(files.map)
+    sigma = float(job.spec.get("sigma", DEFAULT_SIGMA))
+    stated = float(job.row["resolution"]) if job.row.get("resolution") else None
+    reference = None
+    if improved and stated and files.model is not None:
+        reference = ModelReference.of_model(read_atoms(files.model), volume.grid, stated)
+    labels = _labels(job, volume.grid) if resolved else None
+    if reference is None and labels is None:
+        raise Skip("neither model and resolution nor labels to compare with", code="EVAL_NO_MODEL")
+    metrics = _evaluate_rows(job, volume, reference, sigma) if reference else {}
+    write_table(job.folder / "fsc.tsv", _fsc_rows(metrics), FSC_COLUMNS)
+    plane = _Plane(_busiest_plane(reference, labels, volume), [], [])
+    _add_planes(job, plane, volume, improved)
+    local = None
+    if labels is not None:
+        local = _evaluate_resolution(job, volume, labels, plane)
+    np.save(job.folder / "slices.npy", np.stack(plane.values))
+    content = {
+        "emdb_id": job.row["emdb_id"],
+        "pdb_id": job.row.get("pdb_id", ""),
+        "split": job.row.get("split", ""),
+        "group": job.row.get("group", ""),
+        "resolution": stated,
+        "rows": {name: row.values for name, row in metrics.items()},
+        "local_resolution": local,
+        "slices": {
+            "axis": "z",
+            "index": plane.index,
+            "names": plane.names,
+            "voxel_size": list(volume.grid.voxel_size),
+        },
+        "parameters": {"resolution": stated, "sigma": sigma} | _mask_parameters(),
+    }
+    write_json(job.folder / "metrics.json", content)
+    return {"rows": len(metrics), "labelled": local["n_labelled"] if local else 0}
+
+
+def _has(job: EntryJob, stage: str) -> bool:
+    return stage in job.upstream and job.upstream[stage].ok
+
+
+def _target(job: EntryJob, grid: Grid) -> np.ndarray | None:
+    if not _has(job, "simulate"):
+        return None
+    return _density_on(grid, job.upstream["simulate"].folder / "target.mrc")
+
+
+def _labels(job: EntryJob, grid: Grid) -> np.ndarray | None:
+    if not _has(job, "labels"):
+        return None
+    return _density_on(grid, job.upstream["labels"].folder / "local_resolution.mrc")
+
+
+def _evaluate_rows(
+    job: EntryJob, volume: Volume, reference: ModelReference, sigma: float
+) -> dict[str, MapMetrics]:
+    target = _target(job, volume.grid)
+    folder = job.upstream["predict_enhance"].folder
+    rows = {"input": map_metrics(volume.density, reference, target=target, sigma=sigma)}
+    for name, file in PREDICTED_ROWS.items():
+        if (folder / file).exists():
+            density = _density_on(volume.grid, folder / file)
+            rows[name] = map_metrics(density, reference, target=target, sigma=sigma)
+    return rows
+
+
+def _fsc_rows(metrics: dict[str, MapMetrics]) -> list[dict[str, str]]:
+    return [
+        {
+            "row": name,
+            "frequency_inv_a": f"{frequency:.6f}",
+            "fsc_model": f"{plain:.5f}",
+            "fsc_model_masked": f"{masked:.5f}",
+        }
+        for name, row in metrics.items()
+        for frequency, plain, masked in zip(
+            row.fsc.frequency, row.fsc.correlation, row.fsc_masked.correlation, strict=True
+        )
+    ]
+
+
+def _valid(labels: np.ndarray) -> np.ndarray:
+    return np.isfinite(labels) & (labels > 0) & (labels < NO_LABEL)
+
+
+def _busiest_plane(
+    reference: ModelReference | None, labels: np.ndarray | None, volume: Volume
+) -> int:
+    """Plane with most of the molecule: the middle of the box often shows solvent only."""
+    inside = reference.inside if reference is not None else _valid(labels)
+    counts = np.count_nonzero(inside, axis=(1, 2))
+    return int(counts.argmax()) if counts.any() else volume.grid.shape[0] // 2
+
+
+def _add_planes(job: EntryJob, plane: _Plane, volume: Volume, improved: bool) -> None:
+    plane.add_density("input", volume.density)
+    if improved:
+        folder = job.upstream["predict_enhance"].folder
+        plane.add_density("enhanced", _density_on(volume.grid, folder / "enhanced.mrc"))
+    plane.add_density("target", _target(job, volume.grid))
+
+
+def _evaluate_resolution(
+    job: EntryJob, volume: Volume, labels: np.ndarray, plane: _Plane
+) -> dict[str, float | int | None]:
+    prediction = _density_on(
+        volume.grid, job.upstream["predict_resolution"].folder / "resolution.mrc"
+    )
+    valid = _valid(labels)
+    voxels = labelled_voxels(prediction, labels, valid, volume.density, name=job.row["emdb_id"])
+    plane.add_values("label", np.where(valid, labels, np.nan)[plane.index])
+    plane.add_values("resolution", np.where(prediction > 0, prediction, np.nan)[plane.index])
+    metrics = resolution_metrics(voxels, training_median(job.spec))
+    return {key: defined(value) for key, value in metrics.items()}
+
+
+def training_median(spec: dict) -> float | None:
+    """Median label of the training set, from the card of the local resolution network.
+
+    Parameters
+    ----------
+    spec : dict
+        ``weights`` names the folder (or the card) of each network.
+
+    Returns
+    -------
+    float or None
+        Angstrom; None when the network has no card, or its card does not know the labels.
+    """
+    weights = spec.get("weights", {}).get(RESOLUTION_DATASET)
+    if not weights:
+        return None
+    card = Path(weights)
+    if card.is_dir():
+        card = card / "card.json"
+    if not card.is_file():
+        return None
+    median = read_json(card).get("label", {}).get("median_a")
+    return None if median is None else float(median)

@@ -1,0 +1,86 @@
+"""Files are complete or absent, gzip is proved to the last byte."""
+
+import gzip
+
+import pytest
+
+from cryoclarity.errors import InputError, ResourceError
+from cryoclarity.io.files import atomic_path, read_bytes, sha256_of, write_bytes, write_json
+
+DATA = bytes(range(256)) * 50
+
+
+def code_of(path, **arguments):
+    with pytest.raises(InputError) as caught:
+        read_bytes(path, **arguments)
+    return caught.value.code
+
+
+def test_plain_gzip_and_several_members_read_the_same(tmp_path):
+    packed = gzip.compress(DATA)
+    variants = {
+        "plain": DATA,
+        "packed": packed,
+        "members": gzip.compress(DATA[:99]) + gzip.compress(DATA[99:]),
+        "padded": packed + bytes(512),
+    }
+    for name, content in variants.items():
+        (tmp_path / name).write_bytes(content)
+        assert read_bytes(tmp_path / name) == DATA, name
+
+
+@pytest.mark.parametrize(
+    ("content", "code"),
+    [
+        (b"", "FILE_EMPTY"),
+        (gzip.compress(b""), "FILE_EMPTY"),
+        (gzip.compress(DATA)[:-8], "FILE_GZ_TRUNCATED"),
+        (gzip.compress(DATA)[:-1], "FILE_GZ_TRUNCATED"),
+        (gzip.compress(DATA)[:40], "FILE_GZ_TRUNCATED"),
+        (gzip.compress(DATA)[:-8] + bytes(8), "FILE_GZ_CORRUPT"),
+        (gzip.compress(DATA) + b"more", "FILE_GZ_TRAILING"),
+    ],
+)
+def test_damage_is_named(tmp_path, content, code):
+    path = tmp_path / "file"
+    path.write_bytes(content)
+    assert code_of(path) == code
+
+
+def test_a_bomb_stops_at_the_cap(tmp_path):
+    path = tmp_path / "bomb.gz"
+    path.write_bytes(gzip.compress(bytes(50_000_000)))
+    assert code_of(path, cap=1_000_000) == "FILE_GZ_CAP"
+
+
+def test_what_is_no_file_is_named_without_opening_it(tmp_path):
+    import os
+
+    os.mkfifo(tmp_path / "pipe")
+    (tmp_path / "loop").symlink_to(tmp_path / "loop")
+    assert code_of(tmp_path / "pipe") == "FILE_NOT_REGULAR"
+    assert code_of(tmp_path) == "FILE_NOT_REGULAR"
+    assert code_of(tmp_path / "absent") == "FILE_MISSING"
+    assert code_of(tmp_path / "loop") == "FILE_MISSING"
+
+
+def test_a_failed_write_leaves_neither_file_nor_temporary(tmp_path):
+    target = tmp_path / "out.json"
+    write_json(target, {"old": 1})
+    with pytest.raises(ValueError, match="broken"), atomic_path(target) as temporary:
+        temporary.write_text("half")
+        raise ValueError("broken")
+    assert target.read_text() == '{\n "old": 1\n}\n'
+    assert [path.name for path in tmp_path.iterdir()] == ["out.json"]
+
+
+def test_a_folder_that_cannot_be_made_is_a_resource_error(tmp_path):
+    (tmp_path / "file").write_text("in the way")
+    with pytest.raises(ResourceError), atomic_path(tmp_path / "file" / "out"):
+        pass
+
+
+def test_gzip_output_has_no_time(tmp_path):
+    write_bytes(tmp_path / "a.gz", DATA)
+    write_bytes(tmp_path / "b.gz", DATA)
+    assert sha256_of(tmp_path / "a.gz") == sha256_of(tmp_path / "b.gz")
