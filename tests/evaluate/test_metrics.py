@@ -10,6 +10,7 @@ from cryoclarity.evaluate.metrics import ModelReference, map_metrics
 from cryoclarity.grid import Grid
 from cryoclarity.io.maps import read_map
 from cryoclarity.io.model import read_atoms
+from cryoclarity.model.density import gaussian_density
 
 PAIRS = ("emd_6272.map.gz", "emd_6374.map.gz")
 CORRELATIONS = ("CC_box", "CC_mask", "CC_volume", "CC_peaks")
@@ -112,3 +113,16 @@ def test_bad_values_are_refused(synthetic):
     assert caught.value.code == "VAL_NONFINITE"
     with pytest.raises(ConfigError):
         ModelReference.of_model(reference.atoms, volume.grid, 0.0)
+
+
+def test_scores_against_a_target_match_the_reference(parity):
+    volume, reference, _, expected = parity
+    atoms = reference.atoms
+    # Uniform resolution d, standard deviation of DiMaio's Gaussian, weight Z times occupancy.
+    d = expected["target"]["resolution"]
+    width = np.full(len(atoms), (2.4 + 0.8 * d) / (np.pi * np.sqrt(2.0)))
+    weight = atoms.atomic_number * atoms.occupancy
+    target = gaussian_density(atoms.xyz, weight, width, volume.grid)
+    values = map_metrics(volume.density, reference, target=target).values
+    for key in ("SSIM", "SSIM_mask", "CC_target_box", "CC_target_mask"):
+        assert values[key] == pytest.approx(expected["target"][key], abs=1e-3), key

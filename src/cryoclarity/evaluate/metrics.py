@@ -14,7 +14,6 @@ from scipy import fft
 
 from cryoclarity.errors import ConfigError, InputError
 from cryoclarity.evaluate.correlation import pearson, region_correlations
-from cryoclarity.evaluate.expected_q import expected_q_score
 from cryoclarity.evaluate.fsc import (
     FourierShells,
     FscCurve,
@@ -29,6 +28,7 @@ from cryoclarity.io.atoms import Atoms
 from cryoclarity.model.density import inside_box, model_transform
 from cryoclarity.model.solvent_mask import molecular_mask
 from cryoclarity.scoring.qscore import q_scores
+from cryoclarity.targets.q_laws import SIGMAS, expected_q_score
 
 FSC_THRESHOLDS = (0.5, 0.143)
 
@@ -181,9 +181,10 @@ def _q_values(
     """Mean Q over the atoms all of whose points lie inside the map."""
     scores = q_scores(density, reference.grid, reference.atoms.xyz, sigma=sigma)
     scored = scores.q_score[0][~scores.any_outside]
+    has_law = any(math.isclose(sigma, known) for known in SIGMAS)
     return {
         "Q_mean": float(scored.mean()) if scored.size else math.nan,
-        "Q_expected": expected_q_score(reference.resolution, sigma),
+        "Q_expected": float(expected_q_score(reference.resolution, sigma)) if has_law else math.nan,
         "n_atoms": len(reference.atoms),
         "n_atoms_scored": int(scored.size),
     }

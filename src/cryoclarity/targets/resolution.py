@@ -20,7 +20,6 @@ from cryoclarity.targets.q_laws import (
 )
 from cryoclarity.targets.smoothing import Residues, fill_missing, residues_of, smooth
 
-MAX_MISSING_FRACTION = 0.05
 WINSOR_PERCENTILES = (1.0, 99.0)
 REPORTED_FACTORS = (0.6, 2.5)
 SOLVENT_RADIUS = 6.0
