@@ -1,19 +1,21 @@
 # One table, one figure, one list of what was rejected and why.
-STAGE_MANIFESTS = {
-    **{stage: f"results/{stage}" for stage in plan.ENTRY_STAGES},
-    **{f"shards_{name}": f"results/shards/{name}" for name in DATASETS},
-}
+STAGE_FOLDERS = [
+    *(f"results/{stage}" for stage in plan.ENTRY_STAGES),
+    *(f"results/shards/{name}" for name in DATASETS),
+]
 
 
 rule rejected:
     input:
-        expand("{folder}/{batch}.tsv", folder=STAGE_MANIFESTS.values(), batch=BATCHES),
+        rows=expand("results/batches/{batch}.tsv", batch=BATCHES),
+        manifests=expand("{folder}/{batch}.tsv", folder=STAGE_FOLDERS, batch=BATCHES),
     output:
         table=report(
             "results/rejected.tsv",
             caption="../report/rejected.rst",
             category="Entries",
         ),
+        funnel="results/funnel.tsv",
     log:
         "logs/rejected.log",
     benchmark:
@@ -29,17 +31,20 @@ rule rejected:
         runtime=10,
         gpu=0,
     shell:
-        "python workflow_scripts/rejected.py --manifests {input}"
-        " --max-failed-fraction {params.limit} --out {output.table} > {log} 2>&1"
+        "python workflow_scripts/rejected.py --rows {input.rows}"
+        " --manifests {input.manifests} --max-failed-fraction {params.limit}"
+        " --funnel {output.funnel} --out {output.table} > {log} 2>&1"
         " # code {params.code}"
 
 
 rule report:
     input:
-        rows=expand("results/batches/{batch}.tsv", batch=BATCHES),
+        rejected="results/rejected.tsv",
         evaluate=expand("results/evaluate/{batch}.tsv", batch=BATCHES),
         cards=[PLAN.card(name) for name in DATASETS],
     output:
+        page="results/report/index.html",
+        verdict="results/report/verdict.txt",
         table=report(
             "results/report/summary.tsv",
             caption="../report/summary_table.rst",
@@ -75,6 +80,6 @@ rule report:
         runtime=20,
         gpu=0,
     shell:
-        "python workflow_scripts/report.py --rows {input.rows} --manifests {input.evaluate}"
-        " --cards {input.cards} --spec {params.spec:q} --out results/report > {log} 2>&1"
+        "python workflow_scripts/report.py --rejected {input.rejected}"
+        " --manifests {input.evaluate} --cards {input.cards} --spec {params.spec:q} --out results/report > {log} 2>&1"
         " # code {params.code}"

@@ -13,6 +13,7 @@ rule train:
     params:
         spec=lambda wildcards: SPEC[f"train_{wildcards.dataset}"],
         code=CODE["train"],
+        task=lambda wildcards: wildcards.dataset.split("_")[0],
         device=PLAN.config["device"],
     conda:
         TORCH_ENV
@@ -22,9 +23,10 @@ rule train:
         runtime=1440,
         gpu=GPUS,
     shell:
-        "exec python workflow_scripts/train.py --dataset {wildcards.dataset}"
-        " --index {input.index} --spec {params.spec:q} --device {params.device}"
-        " --state results/train_state/{wildcards.dataset} --threads {threads}"
+        "exec python workflow_scripts/train.py --task {params.task}"
+        " --dataset {wildcards.dataset} --index {input.index} --spec {params.spec:q}"
+        " --device {params.device} --threads {threads} --verbose --allow-empty"
+        " --state-folder results/train_state/{wildcards.dataset} --other-checkpoint restart"
         " --out results/train/{wildcards.dataset} > {log} 2>&1 # code {params.code}"
 
 

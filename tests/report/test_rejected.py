@@ -54,6 +54,11 @@ def test_funnel_counts_each_stage_over_its_batches(tmp_path):
     ]
 
 
+def test_shards_are_named_with_their_data_set(tmp_path):
+    path = manifest(tmp_path, "shards/enhance_1.0", [("rejected", "SHARD_EMPTY")])
+    assert gather_rejected([path])[0]["stage"] == "shards_enhance_1.0"
+
+
 @pytest.mark.parametrize(
     ("rows", "stops"),
     [

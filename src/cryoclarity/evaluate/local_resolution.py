@@ -175,9 +175,13 @@ def pooled_metrics(rows: Sequence[dict[str, float | int]]) -> dict[str, float | 
     Parameters
     ----------
     rows : sequence of dict
-        Results of :func:`map_metrics`.
+        Results of :func:`map_metrics`; None counts as undefined.
     """
-    rows = [row for row in rows if row["n_labelled"]]
+    rows = [
+        {key: math.nan if value is None else value for key, value in row.items()}
+        for row in rows
+        if row["n_labelled"]
+    ]
     total = sum(row["n_labelled"] for row in rows)
     pooled: dict[str, float | int] = {"n_maps": len(rows), "n_labelled": total}
     if not rows:

@@ -15,14 +15,15 @@ class LabelTransform:
     ----------
     kind : 'log2' standardises log2 of the resolution, 'angstrom' the resolution itself.
     mean, std : of the transformed training labels; 0 and 1 leave values as they are.
-    minimum, maximum : range of the training labels in angstrom; decoded values are clipped to it.
+    minimum, maximum : range of the training labels in angstrom; decoded values are clipped to
+        it. None: no limit.
     """
 
     kind: str = "log2"
     mean: float = 0.0
     std: float = 1.0
-    minimum: float = 0.0
-    maximum: float = float("inf")
+    minimum: float | None = None
+    maximum: float | None = None
 
     def __post_init__(self):
         if self.kind not in ("log2", "angstrom"):
@@ -48,4 +49,4 @@ class LabelTransform:
 
 
 # What the published local-resolution network answers: angstrom, unclipped.
-PUBLISHED = LabelTransform("angstrom", 0.0, 1.0, float("-inf"), float("inf"))
+PUBLISHED = LabelTransform("angstrom")

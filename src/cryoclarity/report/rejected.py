@@ -31,6 +31,12 @@ CODE_ID_LENGTH = 12
 FILE_OF_FAMILY = {"header": "map", "value": "map", "model": "model"}
 
 
+def stage_of(manifest: Path) -> str:
+    """Return the stage of a manifest by its folder; the shards have one for each data set."""
+    folder = manifest.parent
+    return f"shards_{folder.name}" if folder.parent.name == "shards" else folder.name
+
+
 def gather_rejected(
     manifests: Iterable[str | Path], entries: Iterable[Mapping[str, str]] = ()
 ) -> list[dict[str, str]]:
@@ -42,7 +48,7 @@ def gather_rejected(
     Parameters
     ----------
     manifests : paths
-        ``<results>/<stage>/<batch>.tsv``.
+        ``<results>/<stage>/<batch>.tsv``, or one folder deeper for the shards of a data set.
     entries : rows of the entry table, optional
         Give the PDB id of each entry.
 
@@ -64,7 +70,7 @@ def gather_rejected(
                     "emdb_id": row["emdb_id"],
                     "pdb_id": pdb_ids.get(row["emdb_id"], ""),
                     "file": FILE_OF_FAMILY.get(code.family, ""),
-                    "stage": manifest.parent.name,
+                    "stage": stage_of(manifest),
                     "code": code.code,
                     "severity": code.severity,
                     "message": row["detail"],
@@ -92,7 +98,7 @@ def funnel(manifests: Sequence[str | Path]) -> list[dict[str, object]]:
     """
     counts: dict[str, Counter] = {}
     for manifest in map(Path, manifests):
-        counter = counts.setdefault(manifest.parent.name, Counter())
+        counter = counts.setdefault(stage_of(manifest), Counter())
         counter.update((row["status"], row["code"]) for row in read_table(manifest))
     order = {"ok": 0, "rejected": 1, "skipped": 2}
     rows = []
@@ -151,5 +157,5 @@ def check_failed_fraction(manifests: Sequence[str | Path], max_failed_fraction: 
 def _rows_by_stage(manifests: Sequence[str | Path]) -> dict[str, list[dict[str, str]]]:
     stages: dict[str, list[dict[str, str]]] = {}
     for manifest in map(Path, manifests):
-        stages.setdefault(manifest.parent.name, []).extend(read_table(manifest))
+        stages.setdefault(stage_of(manifest), []).extend(read_table(manifest))
     return stages

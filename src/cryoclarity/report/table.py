@@ -89,6 +89,11 @@ def held_out(results: Sequence[Mapping], key: str) -> list[Mapping]:
     return [result for result in results if result["split"] == HELD_OUT and result.get(key)]
 
 
+def improved_maps(results: Sequence[Mapping]) -> list[Mapping]:
+    """Return the held-out results that hold an improved map."""
+    return [r for r in held_out(results, "rows") if "enhanced" in r["rows"]]
+
+
 def mean_metrics(results: Sequence[Mapping], row: str) -> dict[str, float]:
     """Mean of each metric of one version of the maps; metrics that any map lacks are left out."""
     means = {}
@@ -123,7 +128,7 @@ def enhance_verdict(results: Sequence[Mapping]) -> Verdict:
     results : sequence of mapping
         Contents of the entries' metrics; only the test split counts.
     """
-    maps = [r for r in held_out(results, "rows") if "enhanced" in r["rows"]]
+    maps = improved_maps(results)
     if not maps:
         return Verdict("no verdict", "no improved map of the test split was evaluated")
     means = {row: mean_metrics(maps, row) for row in MAP_ROWS}
@@ -197,7 +202,7 @@ def summary_rows(results: Sequence[Mapping], verdict: Verdict) -> list[dict[str,
             if name == "enhanced":
                 line["verdict"] = "ahead" if exceeds_references(result["rows"]) else "not ahead"
             rows.append(line)
-    maps = [r for r in held_out(results, "rows") if "enhanced" in r["rows"]]
+    maps = improved_maps(results)
     for name in MAP_ROWS if maps else ():
         line = {key: _cell(value) for key, value in mean_metrics(maps, name).items()}
         line |= {"emdb_id": "mean", "split": HELD_OUT, "row": name}

@@ -292,7 +292,7 @@ def fixed_keys(entries: Sequence[IndexEntry], limit: int) -> list[Key]:
     return [(0, 0, int(owner[i]), int(i - first[owner[i]])) for i in chosen]
 
 
-def fit_labels(source: BoxSource, kind: str, limit: int = 20_000) -> tuple[LabelTransform, float]:
+def fit_labels(source: BoxSource, kind: str, limit: int = 5_000) -> tuple[LabelTransform, float]:
     """Constants of the label standardisation, and the median label in angstrom.
 
     Parameters

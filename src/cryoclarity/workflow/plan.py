@@ -71,8 +71,7 @@ class Plan:
 
     def card(self, dataset: str) -> str:
         """Return the card of the network of a dataset: the user's own, or the trained one."""
-        given = self.config["predict"]["weights"].get(dataset)
-        return f"{given}/card.json" if given else f"results/train/{dataset}/card.json"
+        return f"{weights_folder(self.config, dataset)}/card.json"
 
     def cards(self, task: str) -> list[str]:
         """Return the cards of all networks that serve a task."""
@@ -92,6 +91,11 @@ class Plan:
         rows = [{"emdb_id": entry, "batch": name} for entry, name in self.assigned.items()]
         if not BATCH_TABLE.exists() or read_table(BATCH_TABLE) != rows:
             write_table(BATCH_TABLE, rows, ("emdb_id", "batch"))
+
+
+def weights_folder(settings: dict, dataset: str) -> str:
+    """Return where the weights of a data set are: the user's own cut training off."""
+    return settings["predict"]["weights"].get(dataset) or f"results/train/{dataset}"
 
 
 def make_plan(config: dict, root: Path) -> Plan:
@@ -134,23 +138,23 @@ def stage_specs(settings: dict) -> dict[str, str]:
         "simulate": settings["simulate"] | {"sigma": settings["qscore"]["sigma"]},
         "labels": settings["labels"],
         "index": settings["index"],
-        "evaluate": settings["evaluate"],
+        "evaluate": settings["evaluate"]
+        | {"weights": {"resolution_1.0": weights_folder(settings, "resolution_1.0")}},
         "report": settings["report"],
     }
     for dataset in DATASETS:
         task = dataset.split("_")[0]
         specs[f"shards_{dataset}"] = shards[task] | {"dataset": dataset}
-        specs[f"train_{dataset}"] = train[dataset] | {
-            "task": task,
-            "dataset": dataset,
-            "seed": settings["seed"],
-        }
+        specs[f"train_{dataset}"] = train[dataset] | {"seed": settings["seed"]}
     for task in TASKS:
         specs[f"predict_{task}"] = predict[task] | {
             "task": task,
             "splits": predict["splits"],
             "device": settings["device"],
             "seed": settings["seed"],
+            "weights": {
+                name: weights_folder(settings, name) for name in DATASETS if name.startswith(task)
+            },
         }
     return {name: canonical(spec) for name, spec in specs.items()}
 

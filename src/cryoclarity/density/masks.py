@@ -1,0 +1,110 @@
+"""Masks: where the molecule is, from a map, from a mask map, from atoms."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+from scipy.ndimage import distance_transform_edt, gaussian_filter
+
+from cryoclarity.grid import Grid
+
+AUTOMATIC_BLUR = 0.02  # of the longest axis
+AUTOMATIC_SHARE = 0.05  # of the blurred maximum
+BINARY_TOLERANCE = 1e-6
+EDGE_VOXELS = 3.0
+CONTOUR_BINS = 512
+
+
+def automatic_mask(density: np.ndarray) -> np.ndarray:
+    """Return where the blurred density exceeds 5 % of its maximum, (z, y, x) bool.
+
+    The rule by which ResMap (Kucukelbir et al. 2014) finds the particle when no mask is given:
+    Gaussian of 2 % of the edge, cut at 4 sigma.
+    """
+    sigma = AUTOMATIC_BLUR * max(density.shape)
+    blurred = gaussian_filter(density.astype(np.float32, copy=False), sigma, truncate=4.0)
+    return blurred > AUTOMATIC_SHARE * blurred.max()
+
+
+def default_contour(mask: np.ndarray) -> float | None:
+    """Return half of the maximum of a mask with values from 0 to 1 or with two values only.
+
+    Returns
+    -------
+    float or None
+        None when the map is no mask (a density): its contour cannot be guessed.
+    """
+    low, high = float(mask.min()), float(mask.max())
+    span = high - low
+    near = np.abs(mask - low) <= BINARY_TOLERANCE * span
+    near |= np.abs(mask - high) <= BINARY_TOLERANCE * span
+    binary = bool(near.all())
+    soft = low >= 0 and math.isclose(high, 1.0, rel_tol=1e-3)
+    if not (binary or soft) or high <= 0:
+        return None
+    return 0.5 * high
+
+
+def soft_edge(inside: np.ndarray, width: float = EDGE_VOXELS) -> np.ndarray:
+    """Return 1 inside and a raised cosine down to 0 over `width` voxels outside, float32.
+
+    A sharp edge would put the mask's outline into the statistics of every box.
+    """
+    if inside.all():
+        return np.ones(inside.shape, dtype=np.float32)
+    distance = distance_transform_edt(~inside).astype(np.float32)
+    phase = np.minimum(distance / np.float32(width), np.float32(1))
+    return np.float32(0.5) * (np.float32(1) + np.cos(np.float32(np.pi) * phase))
+
+
+def zone_mask(positions: np.ndarray, grid: Grid, radius: float) -> np.ndarray:
+    """Return the voxels whose centre is nearer than `radius` to an atom.
+
+    Parameters
+    ----------
+    positions : (n, 3) float64, angstrom
+        Atoms (x, y, z); those outside the box count where they reach it.
+    grid : Grid
+    radius : float, angstrom
+        Strict: a voxel at exactly this distance is outside.
+
+    Returns
+    -------
+    (nz, ny, nx) bool
+    """
+    voxel = np.asarray(grid.voxel_size_zyx)
+    shape = np.asarray(grid.shape)
+    index = grid.index_of(positions)
+    low = np.maximum(np.ceil(index - radius / voxel), 0).astype(int)
+    high = np.minimum(np.floor(index + radius / voxel) + 1, shape).astype(int)
+    inside = np.zeros(grid.shape, dtype=bool)
+    for atom in np.flatnonzero((low < high).all(axis=1)):
+        z, y, x = (
+            np.square((np.arange(low[atom, a], high[atom, a]) - index[atom, a]) * voxel[a])
+            for a in range(3)
+        )
+        box = tuple(slice(low[atom, a], high[atom, a]) for a in range(3))
+        inside[box] |= z[:, None, None] + (y[:, None] + x)[None] < radius**2
+    return inside
+
+
+def suggest_contour(density: np.ndarray) -> float:
+    """Return a contour level for viewing: the split of the positive voxels of largest contrast.
+
+    N. Otsu's criterion (IEEE Trans. SMC 9, 62, 1979) on the square root of the positive density,
+    because the many weak voxels would otherwise hide the molecule. A density without positive
+    voxels gives 0.
+    """
+    positive = np.sqrt(density[density > 0], dtype=np.float64)
+    if not positive.size:
+        return 0.0
+    counts, edges = np.histogram(positive, CONTOUR_BINS)
+    centres = 0.5 * (edges[:-1] + edges[1:])
+    below = np.cumsum(counts)[:-1]
+    above = below[-1] + counts[-1] - below
+    total = np.cumsum(counts * centres)
+    with np.errstate(divide="ignore", invalid="ignore"):
+        contrast = total[:-1] / below - (total[-1] - total[:-1]) / above
+        between = np.nan_to_num(below * above * contrast**2)
+    return float(edges[1 + int(between.argmax())] ** 2)

@@ -1,0 +1,66 @@
+"""Two input scales: percentile of the positive density, or solvent median and inside spread."""
+
+from __future__ import annotations
+
+import numpy as np
+
+PERCENTILE = 99.999
+SOLVENT_CLIP = (-3.0, 6.0)
+
+
+def percentile_scale(
+    density: np.ndarray, percentile: float = PERCENTILE, where: np.ndarray | None = None
+) -> float | None:
+    """Return the percentile of the positive voxels, linearly interpolated.
+
+    Parameters
+    ----------
+    density : array
+    percentile : float
+    where : bool array, optional
+        Only these voxels count.
+
+    Returns
+    -------
+    float or None
+        None when no voxel is positive.
+    """
+    positive = density[density > 0] if where is None else density[where & (density > 0)]
+    if not positive.size:
+        return None
+    # In place on the copy: the voxels of a large map are not sorted twice.
+    return float(np.percentile(positive, percentile, overwrite_input=True))
+
+
+def scale_to_unit(density: np.ndarray, scale: float) -> np.ndarray:
+    """Clip to [0, scale] and divide by the scale: float32 in [0, 1]."""
+    return np.clip(density, 0, np.float32(scale)) / np.float32(scale)
+
+
+def solvent_statistics(density: np.ndarray, mask: np.ndarray) -> tuple[float, float]:
+    """Return the median outside a mask and the standard deviation inside it.
+
+    Parameters
+    ----------
+    density : array
+    mask : bool array
+        Where there is nothing outside, the median of the whole map stands in.
+
+    Returns
+    -------
+    median, deviation : float
+    """
+    outside = density[~mask]
+    median = float(np.median(outside if outside.size else density))
+    return median, float(density[mask].std(dtype=np.float64))
+
+
+def solvent_standardise(
+    density: np.ndarray,
+    median: float,
+    deviation: float,
+    clip: tuple[float, float] = SOLVENT_CLIP,
+) -> np.ndarray:
+    """Return (density - median) / deviation, clipped, float32."""
+    scaled = (density - np.float32(median)) / np.float32(deviation)
+    return np.clip(scaled, *clip).astype(np.float32, copy=False)

@@ -1,0 +1,159 @@
+"""The report of a run: full, partial and empty."""
+
+import json
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+
+from cryoclarity.io.files import write_json
+from cryoclarity.io.tables import read_table, write_table
+from cryoclarity.report.terminal import map_table, resolution_table
+from cryoclarity.stages.report import choose_entries, read_summary, run_files
+
+VERSIONS = ("input", "roundtrip", "clipped", "radial_filter", "enhanced")
+OUTPUTS = (
+    "summary.tsv",
+    "local_resolution.tsv",
+    "summary.png",
+    "learning_curves.png",
+    "verdict.txt",
+    "index.html",
+)
+
+
+def add_entry(folder, emdb_id, split, *, improved=True, local=True):
+    rng = np.random.default_rng(len(emdb_id))
+    names = ["input"] + ["enhanced", "target"] * improved + ["label", "resolution"] * local
+    planes = rng.random((len(names), 12, 16)).astype(np.float16)
+    entry = folder / "evaluate" / "entries" / emdb_id
+    entry.mkdir(parents=True)
+    np.save(entry / "slices.npy", planes)
+    rows = {}
+    if improved:
+        for i, name in enumerate(VERSIONS):
+            rows[name] = {"CC_mask": 0.6 + 0.05 * i, "mean_fsc_model": 0.5 + 0.05 * i}
+            rows[name] |= {"Q_mean": 0.5, "d_fsc_model_0.5": None, "cc_peaks_degenerate": False}
+    errors = {"n_labelled": 50, "mae": 0.4, "rmse": 0.5, "mae_published_convention": 0.1}
+    errors |= {"mae_training_median": 0.6, "mae_oracle_median": 0.5, "spearman": None}
+    write_json(
+        entry / "metrics.json",
+        {
+            "emdb_id": emdb_id,
+            "split": split,
+            "resolution": 3.2,
+            "rows": rows,
+            "local_resolution": errors if local else None,
+            "slices": {"names": names, "voxel_size": [1.1, 1.0, 1.0], "index": 3, "axis": "z"},
+        },
+    )
+    curve = [
+        {"row": name, "frequency_inv_a": f"{0.05 * k:.3f}", "fsc_model": f"{1 - 0.1 * k:.3f}"}
+        for name in rows
+        for k in range(1, 8)
+    ]
+    write_table(entry / "fsc.tsv", curve, ("row", "frequency_inv_a", "fsc_model"))
+
+
+def add_manifest(folder, statuses):
+    rows = [{"emdb_id": name, "status": status} for name, status in statuses.items()]
+    path = folder / "evaluate" / "0000.tsv"
+    write_table(path, rows, ("emdb_id", "status", "code", "detail", "key", "outputs_sha256"))
+    return path
+
+
+def add_network(folder, dataset, rows=3):
+    keys = ("val_mae", "val_constant_mae") if "resolution" in dataset else ("val_ssim",)
+    table = [
+        {"step": 10 * i, "train_loss": 1 / i, "val_loss": 1.1 / i} | dict.fromkeys(keys, 0.5)
+        for i in range(1, rows + 1)
+    ]
+    write_table(folder / dataset / "metrics.tsv", table, ("step", "train_loss", "val_loss", *keys))
+    card = folder / dataset / "card.json"
+    write_json(card, {"dataset": dataset})
+    return card
+
+
+@pytest.fixture
+def results(tmp_path):
+    add_entry(tmp_path, "EMD-1", "test")
+    add_entry(tmp_path, "EMD-20", "test", local=False)
+    add_entry(tmp_path, "EMD-300", "train", improved=False)
+    manifest = add_manifest(
+        tmp_path, {"EMD-1": "ok", "EMD-20": "ok", "EMD-300": "ok", "EMD-4": "skipped"}
+    )
+    cards = [add_network(tmp_path, name) for name in ("enhance_1.0", "resolution_1.0")]
+    return tmp_path, manifest, cards
+
+
+def test_full_report(results):
+    folder, manifest, cards = results
+    batch = folder / "batch.tsv"
+    write_table(
+        batch,
+        [{"emdb_id": "EMD-1", "split": "test"}, {"emdb_id": "EMD-4", "split": "test"}],
+        ("emdb_id", "split"),
+    )
+    summary = run_files([manifest], cards, folder / "out", rows=[batch])
+    for name in OUTPUTS:
+        assert (folder / "out" / name).stat().st_size > 0, name
+    assert summary.verdicts[0].startswith("Improvement network: improved")
+    assert summary.verdicts[1].startswith("Local resolution network: skill")
+    assert "2 held out (split test), 1 of these evaluated" in summary.verdicts[2]
+    table = read_table(folder / "out" / "summary.tsv")
+    assert [row["emdb_id"] for row in table] == ["EMD-1"] * 5 + ["EMD-20"] * 5 + ["mean"] * 5
+    assert read_summary(folder / "out").rows == table
+    assert map_table(table).row_count == 15
+    assert resolution_table(summary.resolution_rows).row_count == 3
+    page = (folder / "out" / "index.html").read_text()
+    assert page.count("data:image/png;base64,") == 2 and 'src="http' not in page
+
+
+def test_the_same_bytes_twice(results):
+    folder, manifest, cards = results
+    for name in ("a", "b"):
+        run_files([manifest], cards, folder / name)
+    for name in OUTPUTS:
+        assert (folder / "a" / name).read_bytes() == (folder / "b" / name).read_bytes(), name
+
+
+def test_nothing_evaluated_and_nothing_trained(tmp_path):
+    manifest = add_manifest(tmp_path, {"EMD-1": "rejected"})
+    summary = run_files([manifest], [tmp_path / "none" / "card.json"], tmp_path / "out")
+    assert summary.rows == [] and summary.resolution_rows == []
+    assert all("no verdict" in line for line in summary.verdicts)
+    for name in OUTPUTS:
+        assert (tmp_path / "out" / name).stat().st_size > 0, name
+
+
+def test_a_network_that_learned_nothing_yet(tmp_path):
+    manifest = add_manifest(tmp_path, {})
+    card = add_network(tmp_path, "enhance_0.5", rows=0)
+    run_files([manifest], [card], tmp_path / "out")
+    assert (tmp_path / "out" / "learning_curves.png").exists()
+
+
+def test_held_out_entries_are_shown_first():
+    names = (("EMD-1", "train"), ("EMD-3", "test"), ("EMD-2", "test"))
+    results = [
+        {"emdb_id": name, "split": split, "rows": {"enhanced": {}}, "local_resolution": None}
+        for name, split in names
+    ]
+    assert choose_entries(results, 2) == [2, 1]
+
+
+def test_scripts_run_and_print_the_paths(results, root):
+    folder, manifest, cards = results
+    out = folder / "report"
+    command = [sys.executable, "workflow_scripts/report.py", "--manifests", str(manifest)]
+    command += ["--cards", *map(str, cards), "--spec", json.dumps({"entries": 1})]
+    command += ["--out", str(out)]
+    done = subprocess.run(command, cwd=root, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    assert str(out / "summary.tsv") in done.stdout and str(out / "summary.png") in done.stdout
+    command = [sys.executable, "workflow_scripts/rejected.py", "--manifests", str(manifest)]
+    command += ["--out", str(folder / "rejected.tsv")]
+    done = subprocess.run(command, cwd=root, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    assert read_table(folder / "rejected.tsv") == []
