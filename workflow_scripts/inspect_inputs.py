@@ -21,13 +21,16 @@ def build_parser():
 
 
 def run(arguments):
+    from cryoclarity.errors import ConfigError
     from cryoclarity.stages.inspect import run_files
 
+    if not arguments.files:
+        raise ConfigError("no FILE given")
     run_files(arguments.files, as_json=arguments.json)
 
 
 def main(argv=None):
-    return script_main(build_parser(), run, argv, stage="inspect", needed=("files",))
+    return script_main(build_parser(), run, argv, stage="inspect")
 
 
 if __name__ == "__main__":

@@ -82,7 +82,7 @@ def case(tmp_path):
     save("labels", "local_resolution.mrc", label)
     save("predict_resolution", "resolution.mrc", np.where(inside, label + 0.2, 0.0))
     card = tmp_path / "weights" / "card.json"
-    write_json(card, {"label": {"median_a": 5.0}})
+    write_json(card, {"training_median": 5.0})
     upstream = {name: Upstream("ok", "", "", folder) for name, folder in folders.items()}
     row = {"emdb_id": "EMD-1", "pdb_id": "1abc", "resolution": "3.2", "split": "test"}
     spec = {"sigma": 0.6, "weights": {"resolution_1.0": str(card.parent)}}

@@ -32,9 +32,7 @@ def network() -> SCUNet:
 def case2(network, parity) -> dict:
     """Outputs in both precisions and gradients of 0.5 mean(output^2) at filler weights."""
     fill(network, scunet_values, parity["seed"])
-    box = torch.from_numpy(
-        filler_input(tuple(parity["shape"]), parity["seed"], parity["factor"])
-    )
+    box = torch.from_numpy(filler_input(tuple(parity["shape"]), parity["seed"], parity["factor"]))
     with torch.no_grad():
         single = network(box).numpy()
     network.double().zero_grad()

@@ -120,9 +120,13 @@ def test_the_same_bytes_twice(results):
 
 def test_nothing_evaluated_and_nothing_trained(tmp_path):
     manifest = add_manifest(tmp_path, {"EMD-1": "rejected"})
-    summary = run_files([manifest], [tmp_path / "none" / "card.json"], tmp_path / "out")
+    card = tmp_path / "enhance_1.0" / "card.json"
+    content = {"dataset": "enhance_1.0", "status": "skipped", "code": "TRAIN_NO_DATA"}
+    write_json(card, content)
+    summary = run_files([manifest], [card], tmp_path / "out")
     assert summary.rows == [] and summary.resolution_rows == []
-    assert all("no verdict" in line for line in summary.verdicts)
+    assert all("no verdict" in line for line in summary.verdicts[:2])
+    assert summary.verdicts[2].startswith("No network for enhance_1.0: TRAIN_NO_DATA")
     for name in OUTPUTS:
         assert (tmp_path / "out" / name).stat().st_size > 0, name
 

@@ -20,6 +20,10 @@ OVERSAMPLING = 2
 QUANTUM = 2.0**-12  # densities are rounded to this: the same bytes whatever the FFT's last digit
 ENVELOPE_WIDTH = 2.0  # angstrom
 ENVELOPE_LEVEL = 0.010  # atoms per cubic angstrom after blurring
+SOLVENT_SHARE = 0.15  # of the particle's mean density, displaced by the solvent's
+NOISE_DECAY = 0.35  # B factor of the noise over that of the signal: noise outlives signal
+B_GROWTH = 30.0  # square angstrom at 1 A worse than the best
+DISPLACEMENT = 0.08  # of the local resolution, per coordinate: no model is quite right
 MASK_RMS = 0.25  # rms density inside the envelope of the primary map
 LOW_PASS_COPIES = 9
 CARBOXYL = {("ASP", "OD1"), ("ASP", "OD2"), ("GLU", "OE1"), ("GLU", "OE2")}
@@ -37,7 +41,7 @@ class MapRecipe:
     best, spread : float
         Local resolution runs from `best` to `best + spread`.
     b_factor : float
-        Decay of signal and noise.
+        Decay of the signal; the noise decays less.
     snr : float
         Signal power over noise power of the mean map in the shell 1/best.
     colour : float
@@ -52,7 +56,7 @@ class MapRecipe:
     spread: float
     b_factor: float
     snr: float
-    colour: float = 0.5
+    colour: float = 1.0
     radial: float = 0.8
 
 
@@ -77,20 +81,17 @@ def synthesise(atoms: Atoms, recipe: MapRecipe, label: str) -> SyntheticMaps:
         Seeds everything random.
     """
     rng = generator_for(f"{label} map")
-    signal = _sum_of_atoms(atoms, recipe, rng)
     envelope = _envelope(atoms.xyz, recipe)
     truth = _resolution_field(envelope, recipe, rng)
     frequency = _frequencies(recipe.size, recipe.voxel_size)
+    decay = np.exp(-0.25 * recipe.b_factor * frequency**2)
+    signal = _filtered(_sum_of_atoms(atoms, truth, recipe, rng), decay)
     noise_level = _noise_level(signal, envelope, frequency, recipe)
     signal = _local_low_pass(signal, truth, frequency, recipe)
-    # Solvent takes part of the particle's mean away.
     soft = ndimage.gaussian_filter(envelope.astype(np.float32), 1.5 / recipe.voxel_size)
-    signal = signal - 0.5 * float(signal[envelope].mean()) * soft
-    halves = [
-        signal + noise_level * np.sqrt(2.0) * _noise(frequency, recipe, rng) for _ in range(2)
-    ]
-    decay = np.exp(-0.25 * recipe.b_factor * frequency**2)
-    halves = [_filtered(half - half.mean(), decay) for half in halves]
+    signal = signal - SOLVENT_SHARE * float(signal[envelope].mean()) * soft
+    signal -= signal.mean()
+    halves = [signal + noise_level * _noise(frequency, recipe, rng) for _ in range(2)]
     edge = 1.0 / (1.0 + (frequency * recipe.best * 0.8) ** 12)
     primary = _filtered(0.5 * (halves[0] + halves[1]), edge)
     scale = MASK_RMS / float(np.sqrt(np.mean(primary[envelope] ** 2)))
@@ -128,14 +129,23 @@ def gaussian_sum(
     return total.reshape(size, size, size)
 
 
-def _sum_of_atoms(atoms: Atoms, recipe: MapRecipe, rng: np.random.Generator) -> np.ndarray:
-    """Gaussians on a finer grid, then the low frequencies alone: no aliasing."""
+def _sum_of_atoms(
+    atoms: Atoms, truth: np.ndarray, recipe: MapRecipe, rng: np.random.Generator
+) -> np.ndarray:
+    """Gaussians on a finer grid, then the low frequencies alone: no aliasing.
+
+    Atoms in worse parts are wider too, as mobile atoms are.
+    """
     count = len(atoms)
+    index = np.rint(atoms.xyz[:, ::-1] / recipe.voxel_size).astype(int)
+    local = truth[tuple(index.T)]
+    excess = np.maximum(local - recipe.best, 0.0)
     weight = atoms.atomic_number * np.exp(0.12 * rng.standard_normal(count))
     acid = [pair in CARBOXYL for pair in zip(atoms.residue_name, atoms.name, strict=True)]
     weight = weight * np.where(acid, 0.4, 1.0)
-    width = np.sqrt(0.3**2 + rng.uniform(15.0, 45.0, count) / (8.0 * np.pi**2))
-    moved = atoms.xyz + 0.10 * rng.standard_normal((count, 3))
+    b_factor = rng.uniform(20.0, 70.0, count) + B_GROWTH * excess**1.3
+    width = np.sqrt(0.3**2 + b_factor / (8.0 * np.pi**2))
+    moved = atoms.xyz + DISPLACEMENT * local[:, None] * rng.standard_normal((count, 3))
     fine = recipe.size * OVERSAMPLING
     density = gaussian_sum(moved, weight, width, fine, recipe.voxel_size / OVERSAMPLING)
     return _cropped_spectrum(density, recipe.size)
@@ -202,13 +212,12 @@ def _local_low_pass(
 
 
 def _noise_shape(frequency: np.ndarray, recipe: MapRecipe) -> np.ndarray:
-    return np.sqrt(1.0 + (0.08 * recipe.colour / np.maximum(frequency, 0.01)) ** 2)
+    growth = np.sqrt(1.0 + (0.08 * recipe.colour / np.maximum(frequency, 0.01)) ** 2)
+    return growth * np.exp(-0.25 * NOISE_DECAY * recipe.b_factor * frequency**2)
 
 
-def _noise(
-    frequency: np.ndarray, recipe: MapRecipe, rng: np.random.Generator
-) -> np.ndarray:
-    white = rng.standard_normal((recipe.size,) * 3)
+def _noise(frequency: np.ndarray, recipe: MapRecipe, rng: np.random.Generator) -> np.ndarray:
+    white = np.sqrt(2.0) * rng.standard_normal((recipe.size,) * 3)  # of one half
     return _filtered(white, _noise_shape(frequency, recipe))
 
 

@@ -47,12 +47,16 @@ class FitScores:
 
 
 def fit_atoms(atoms: Atoms) -> np.ndarray:
-    """Positions (n, 3) that take part in a fit test: occupied, best altloc, at most 5000."""
-    kept = atoms.take(best_altloc(atoms, ties="letter") & (atoms.occupancy > 0)).xyz
+    """Positions (n, 3) in a fit test: heavy, occupied, of the best altloc, at most 5000.
+
+    Hydrogens lie in weak density and would blur the score of models that have them.
+    """
+    chosen = atoms.take(best_altloc(atoms, ties="letter") & (atoms.occupancy > 0))
+    kept = (chosen.heavy() if len(chosen.heavy()) else chosen).xyz
     if len(kept) <= SAMPLED_ATOMS:
         return kept
-    chosen = np.random.default_rng(SAMPLING_SEED).choice(len(kept), SAMPLED_ATOMS, replace=False)
-    return kept[np.sort(chosen)]
+    sample = np.random.default_rng(SAMPLING_SEED).choice(len(kept), SAMPLED_ATOMS, replace=False)
+    return kept[np.sort(sample)]
 
 
 def fit_scores(volume: Volume, atoms: Atoms, resolution: float | None = None) -> FitScores:

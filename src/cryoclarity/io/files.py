@@ -149,9 +149,7 @@ def gunzip_blocks(blocks: Iterator[bytes], path: Path, cap: int) -> Iterator[byt
                 ) from error
             total += len(piece)
             if total > cap:
-                raise InputError(
-                    f"unpacks to more than {cap} bytes", code="FILE_GZ_CAP", file=path
-                )
+                raise InputError(f"unpacks to more than {cap} bytes", code="FILE_GZ_CAP", file=path)
             if piece:
                 yield piece
             members += unpacker.eof

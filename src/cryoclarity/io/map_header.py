@@ -152,7 +152,7 @@ def parse_header(
     order, stamp_warning = _byte_order(raw, refuse)
     words = np.frombuffer(raw[:HEADER_BYTES], dtype=WORDS.newbyteorder(order))[0]
     if bytes(words["map"])[:3] != b"MAP":
-        raise _no_map_word(raw, words, refuse)
+        raise _no_map_word(raw, file_bytes, refuse)
     warnings = [stamp_warning] if stamp_warning else []
     stored = tuple(int(words[name]) for name in ("nz", "ny", "nx"))
     mode = int(words["mode"])
@@ -218,13 +218,25 @@ def _byte_order(raw: bytes, refuse) -> tuple[str, tuple[str, str] | None]:
     return stamped or "<", None
 
 
-def _no_map_word(raw: bytes, words: np.void, refuse) -> InputError:
+def _no_map_word(raw: bytes, file_bytes: int | None, refuse) -> InputError:
     found = raw[208:212].hex()
-    if any(_plausible(raw, order) for order in "<>") and all(
-        math.isfinite(float(words["cella"][axis])) for axis in "xyz"
-    ):
+    if any(_could_be_map(raw, order, file_bytes) for order in "<>"):
         return refuse("HDR_MAGIC", f"no MAP word in the header (found {found})")
     return refuse("FILE_NOT_MAP", f"not an MRC/CCP4 map (starts with {raw[:8].hex()})")
+
+
+def _could_be_map(raw: bytes, order: str, file_bytes: int | None) -> bool:
+    """Whether all but the MAP word fits an old map, the size of the file included."""
+    words = np.frombuffer(raw[:HEADER_BYTES], dtype=WORDS.newbyteorder(order))[0]
+    mode = int(words["mode"])
+    if not _plausible(raw, order) or mode not in MODE_TYPES:
+        return False
+    if not all(math.isfinite(float(words["cella"][axis])) for axis in "xyz"):
+        return False
+    voxels = math.prod(int(words[name]) for name in ("nx", "ny", "nz"))
+    item_bytes = np.dtype(MODE_TYPES[mode]).itemsize
+    want = HEADER_BYTES + int(words["nsymbt"]) + voxels * item_bytes
+    return file_bytes is None or want <= file_bytes
 
 
 def _check_mode(mode: int, refuse) -> None:
@@ -297,6 +309,9 @@ def _check_layout(
             raise refuse("HDR_STACK", f"stack of {count} volumes")
     elif 2 <= space_group <= 230:
         raise refuse("HDR_SPACEGROUP", f"space group {space_group}: not an EM map of P1")
+    elif space_group == 0 and intervals[2] == 1 and intervals[0] == header.shape[2]:
+        # The image-stack convention; a sloppy M = 1,1,1 is something else.
+        raise refuse("HDR_NOT_3D", f"stack of {header.stored_shape[0]} images")
     elif space_group not in (0, 1):
         warnings.append(("W_SPACEGROUP", f"ISPG {space_group}"))
     if header.intervals != header.shape[::-1]:

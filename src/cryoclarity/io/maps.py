@@ -6,6 +6,7 @@ reader must judge odd, damaged and compressed files without holding them twice i
 
 from __future__ import annotations
 
+import logging
 import math
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,6 +20,7 @@ from cryoclarity.grid import Grid, Volume
 from cryoclarity.io.files import atomic_path, gzip_bytes, unpacked_blocks
 from cryoclarity.io.map_header import HEADER_BYTES, MAX_VOXELS, MapHeader, parse_header
 
+LOGGER = logging.getLogger(__name__)
 EXTRA_BYTES_LIMIT = 1024
 UNBOUNDED = 1 << 62
 STATISTICS_TOLERANCE = 1e-2
@@ -84,6 +86,7 @@ def read_map(
     *,
     voxel_size: tuple[float, float, float] | None = None,
     max_voxels: int = MAX_VOXELS,
+    constant_ok: bool = False,
 ) -> Volume:
     """Read a map, plain or gzip, whatever its axis order, byte order and mode.
 
@@ -95,6 +98,8 @@ def read_map(
     voxel_size : (x, y, z) angstrom, optional
         Replaces the voxel size of the header, also where its cell is zero.
     max_voxels : int
+    constant_ok : bool
+        Take a map of one value with a warning: scores of it are defined, if of no use.
 
     Returns
     -------
@@ -113,7 +118,9 @@ def read_map(
             stored.append(np.empty(math.prod(header.stored_shape), dtype=np.float32))
         stored[0][position : position + values.size] = values
 
-    scan = scan_map(path, voxel_size=voxel_size, max_voxels=max_voxels, sink=keep)
+    scan = scan_map(
+        path, voxel_size=voxel_size, max_voxels=max_voxels, sink=keep, constant_ok=constant_ok
+    )
     density = stored[0].reshape(scan.header.stored_shape).transpose(scan.header.transposition)
     return Volume(np.ascontiguousarray(density), scan.header.grid, scan.header, scan.warnings)
 
@@ -124,6 +131,7 @@ def scan_map(
     voxel_size: tuple[float, float, float] | None = None,
     max_voxels: int = MAX_VOXELS,
     sink=None,
+    constant_ok: bool = False,
 ) -> MapScan:
     """Check a map file from the first to the last byte in one pass and little memory.
 
@@ -131,6 +139,8 @@ def scan_map(
     ----------
     sink : callable (header, position, values), optional
         Receives the values in stored order; `position` counts values.
+    constant_ok : bool
+        As of :func:`read_map`.
 
     Raises
     ------
@@ -173,6 +183,12 @@ def scan_map(
             extra += len(rest)
             rest = b""
             _check_extra(extra, path)
+    if start:
+        raise InputError(
+            f"extended header of {header.extended_bytes} bytes does not fit",
+            code="HDR_NSYMBT",
+            file=path,
+        )
     if done < want:
         have = header.data_offset + done * item.itemsize + len(rest)
         raise InputError(
@@ -180,8 +196,12 @@ def scan_map(
             code="FILE_TRUNCATED",
             file=path,
         )
-    _check_values(statistics, header, path)
-    return MapScan(header, statistics, _all_warnings(header, statistics, extra))
+    warnings = _all_warnings(header, statistics, extra)
+    if constant_ok and statistics.minimum == statistics.maximum and not statistics.nonfinite:
+        LOGGER.warning("%s: all values are %g", path, statistics.minimum)
+    else:
+        _check_values(statistics, header, path)
+    return MapScan(header, statistics, warnings)
 
 
 def _plain_size(path: Path) -> int | None:
@@ -196,10 +216,10 @@ def _chain(first: bytes, rest):
 
 
 def _check_extra(extra: int, path: Path) -> None:
+    """Refuse much more than the header declares; a gzip bomb is left at this point."""
     if extra >= EXTRA_BYTES_LIMIT:
-        raise InputError(
-            f"{extra} or more bytes after the declared data", code="FILE_EXTRA_BYTES", file=path
-        )
+        code = "FILE_EXTRA_BYTES" if _plain_size(path) is not None else "FILE_GZ_CAP"
+        raise InputError(f"{extra} or more bytes after the declared data", code=code, file=path)
 
 
 def _check_values(statistics: ValueStatistics, header: MapHeader, path: Path) -> None:

@@ -100,9 +100,7 @@ def numbers_of(columns: list[list[str]], names: list[str], path: str | Path) -> 
     if far.any():
         atom = int(np.argmax(far))
         place = ", ".join(f"{value:g}" for value in xyz[atom])
-        raise InputError(
-            f"atom {names[atom]} lies at {place}", code="MOD_COORD_RANGE", file=path
-        )
+        raise InputError(f"atom {names[atom]} lies at {place}", code="MOD_COORD_RANGE", file=path)
     return xyz
 
 

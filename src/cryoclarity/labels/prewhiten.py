@@ -28,6 +28,8 @@ __all__ = [
     "sphere_mask",
 ]
 
+_SMALLEST_CUBE = 4
+
 
 @dataclass(frozen=True)
 class NoiseSpectrum:
@@ -104,7 +106,7 @@ def _cube_spectrum(
     inside = tuple(min(max(i, edge), size - edge) for i in inside)
     centre, source = (inside, difference) if difference is not None else (outside, density)
     starts = [i - edge // 2 for i in centre]
-    if edge < 8 or min(starts) < 0 or max(starts) + edge > size:
+    if edge < _SMALLEST_CUBE or min(starts) < 0 or max(starts) + edge > size:
         raise InputError(
             f"no cube of noise of useful size fits (edge {edge} voxels at {centre})",
             code="LABEL_NO_NOISE_BLOCKS",
@@ -123,15 +125,10 @@ def fit_whitening(noise: NoiseSpectrum, size: int, voxel_size: float) -> Whiteni
     x = np.arange(1, bins + 1)
     weights = np.where(x > fit_from, 1.0, np.where(x > ramp_from, 0.5, 0.0))
     weights[x >= bins] = 0.0
-    used = weights > 0
-    if used.sum() < 3:
-        raise InputError(
-            f"only {int(used.sum())} spectral bins beyond {elbow:.1f} A to fit the noise",
-            code="LABEL_NO_NOISE_BLOCKS",
-            remedy="give a map with a larger box",
-        )
     log_amplitude = 0.5 * np.log(noise.spectrum)
-    coefficients = np.polynomial.polynomial.polyfit(x, log_amplitude, 2, w=weights)
+    # Coarse maps leave fewer than three bins beyond the elbow; least squares then gives the
+    # smallest coefficients, as the program does, and `full` keeps it from warning.
+    coefficients, _ = np.polynomial.polynomial.polyfit(x, log_amplitude, 2, w=weights, full=True)
     if noise.cube == 0:
         return Whitening(coefficients, ramp_from, bins, 1.0)
     full_bins = bin_count(size)

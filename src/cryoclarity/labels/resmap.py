@@ -51,6 +51,7 @@ __all__ = [
     "ResmapParameters",
     "ResmapResult",
     "local_resolution",
+    "tested_mask",
 ]
 
 NO_VALUE = 100.0
@@ -75,6 +76,7 @@ class ResmapParameters:
     min_noise_blocks : a level with fewer noise blocks is refused.
     largest_level : angstrom; a level above it is refused (infinite: only the window limits).
     keep_finished : end the run with the levels done, instead of an error, at a refused level.
+    max_zero_share : largest share of exact zeros in the background; a masked map is refused.
     """
 
     min_res: float = 0.0
@@ -85,6 +87,7 @@ class ResmapParameters:
     min_noise_blocks: int = 1
     largest_level: float = math.inf
     keep_finished: bool = False
+    max_zero_share: float = 1.0
 
 
 @dataclass(frozen=True)
@@ -170,8 +173,8 @@ def local_resolution(
     Raises
     ------
     InputError
-        LABEL_NOT_CUBIC, LABEL_HALVES_DIFFER, LABEL_NO_NOISE_BLOCKS, LABEL_LEVEL_RANGE,
-        LABEL_EMPTY (empty mask), VAL_CONSTANT.
+        LABEL_NOT_CUBIC, LABEL_HALVES_DIFFER, LABEL_ZERO_BACKGROUND, LABEL_NO_NOISE_BLOCKS,
+        LABEL_LEVEL_RANGE, VAL_CONSTANT.
     """
     parameters = parameters or ResmapParameters()
     _check_shapes(maps, mask)
@@ -181,9 +184,13 @@ def local_resolution(
     size = density.shape[0]
     problem = _prepare(density, difference, voxel_size, mask, low_pass.factor, parameters)
     zero_share = _zero_share(zeros, problem, size)
-    noise = noise_spectrum(
-        problem.density, problem.difference, problem.data_mask, problem.sphere
-    )
+    if zero_share > parameters.max_zero_share:
+        raise InputError(
+            f"{zero_share:.0%} of the noise region is exactly 0",
+            code="LABEL_ZERO_BACKGROUND",
+            remedy="give unmasked half maps",
+        )
+    noise = noise_spectrum(problem.density, problem.difference, problem.data_mask, problem.sphere)
     whitening = fit_whitening(noise, problem.density.shape[0], problem.voxel_size)
     _whiten(problem, whitening)
     low, high = _range(parameters, problem.voxel_size)
@@ -207,6 +214,26 @@ def local_resolution(
         stopped=stopped,
         whitened=problem.density,
     )
+
+
+def tested_mask(
+    maps: tuple[np.ndarray, ...],
+    voxel_size: float,
+    parameters: ResmapParameters | None = None,
+    mask: np.ndarray | None = None,
+) -> tuple[np.ndarray, float]:
+    """Voxels that ResMap tests, on the input grid, and the low-pass factor (0 = not filtered).
+
+    For results of the real program, which writes neither. Arguments as `local_resolution`.
+    """
+    _check_shapes(maps, mask)
+    density, difference = _start(maps)
+    factor = detect_low_pass(density).factor
+    problem = _prepare(
+        density, difference, voxel_size, mask, factor, parameters or ResmapParameters()
+    )
+    size = density.shape[0]
+    return (upsample_nearest(problem.mask, size) if factor else problem.mask), factor
 
 
 def _check_shapes(maps: tuple[np.ndarray, ...], mask: np.ndarray | None) -> None:
@@ -263,19 +290,13 @@ def _prepare(
     else:
         data_mask = _blurred_mask(density if mask is None else mask)
     sphere = sphere_mask(size, size // 2 - 1)
-    inner = np.zeros_like(data_mask)
     if difference is not None and parameters.mask_cut == "cube":
+        inner = np.zeros_like(data_mask)
         cut = slice(_BORDER, size - _BORDER)
         inner[cut, cut, cut] = True
     else:
         inner = sphere_mask(size, size // 2 - _BORDER)
     particle = data_mask & inner
-    if not particle.any():
-        raise InputError(
-            "the particle mask is empty inside the sphere or cube that can be tested",
-            code="LABEL_EMPTY",
-            remedy="centre the particle, or give a mask",
-        )
     region = particle if difference is not None else sphere ^ particle
     return _Problem(density, difference, voxel_size, data_mask, particle, sphere, region)
 
@@ -287,14 +308,15 @@ def _blurred_mask(volume: np.ndarray) -> np.ndarray:
 
 
 def _zero_share(zeros: np.ndarray, problem: _Problem, size: int) -> float:
-    """Share of the noise region whose input voxels are exactly zero.
+    """Largest share of exact zeros in the region of the noise or in the background.
 
-    For half maps the noise region is the particle, where zeros mean masked halves.
+    Both regions are the same for a single map. Half maps take their noise from the particle,
+    but zeros around it say that they were masked.
     """
-    region = problem.noise_region
-    if region.shape[0] != size:
-        region = upsample_nearest(region, size)
-    return float(zeros[region].mean()) if region.any() else 0.0
+    regions = [problem.noise_region, problem.sphere & ~problem.mask]
+    if problem.mask.shape[0] != size:
+        regions = [upsample_nearest(region, size) for region in regions]
+    return max(float(zeros[region].mean()) if region.any() else 0.0 for region in regions)
 
 
 def _whiten(problem: _Problem, whitening: Whitening) -> None:
@@ -344,9 +366,7 @@ def _run_levels(
         level += parameters.step_res
 
 
-def _refusal(
-    problem: _Problem, level: float, parameters: ResmapParameters
-) -> InputError | None:
+def _refusal(problem: _Problem, level: float, parameters: ResmapParameters) -> InputError | None:
     """Why a level cannot be tested, or None."""
     radius = level_radius(level, problem.voxel_size)
     width = 2 * radius + 1
@@ -379,12 +399,6 @@ def _test_level(
     basis = level_basis(level, problem.voxel_size)
     source = problem.density if problem.difference is None else problem.difference
     variance, blocks = block_variance(source, problem.noise_region, basis)
-    if not variance > 0:
-        raise InputError(
-            f"the noise variance at {level:.2f} A is zero",
-            code="LABEL_ZERO_BACKGROUND",
-            remedy="give half maps or an unmasked map",
-        )
     passed = np.zeros_like(remaining)
     weights = kept_eigenvalues(basis.eigenvalues)
     tested = int(remaining.sum())

@@ -170,9 +170,7 @@ def block_variance(
         values = tiled[tuple(chunk.T)].reshape(len(chunk), -1)
         values = (values - values.mean(axis=1, keepdims=True)) * root
         explained = values @ contrast
-        energy = np.einsum("ij,ij->i", values, values) - np.einsum(
-            "ij,ij->i", explained, explained
-        )
+        energy = np.einsum("ij,ij->i", values, values) - np.einsum("ij,ij->i", explained, explained)
         variances.append(energy / np.float32(basis.trace))
     return np.concatenate(variances).mean(dtype=np.float32), count
 

@@ -32,6 +32,7 @@ TRAINING, VALIDATION, BASELINE = "#999999", "#0072B2", "#D55E00"
 DENSITY_PLANES = {"input": "before", "enhanced": "after", "target": "target"}
 RESOLUTION_PLANES = {"label": "resolution, label", "resolution": "resolution, predicted"}
 DOT_METRICS = {"CC_mask": "CC in mask", "mean_fsc_model": "mean FSC", "Q_mean": "mean Q"}
+LINE_HEIGHT, PANEL_HEIGHT = 2.85, 3.4  # inches, of an entry and of the panels below them
 SCALE_BAR = 20.0  # angstrom
 CROP_MARGIN = 6  # voxels around the molecule
 
@@ -84,20 +85,41 @@ def summary_figure(
     local = any(set(p.planes) & set(RESOLUTION_PLANES) for p in pictures)
     names = [*DENSITY_PLANES, *(RESOLUTION_PLANES if local else ())]
     n_lines = max(len(pictures), 1)
-    columns = len(names) * 2 + 4
-    text = "\n".join(textwrap.fill(line, 190 if local else 120) for line in verdicts)
-    title_height = 0.22 * (text.count("\n") + 1) + 0.35
-    height = 2.7 * n_lines + 3.2 + title_height
-    figure = Figure(figsize=(1.32 * columns, height), layout="constrained", dpi=DPI)
-    figure.suptitle(text, fontsize=11, ha="left", x=0.01)
-    top, bottom = figure.subfigures(2, 1, height_ratios=[2.7 * n_lines, 3.2])
-    grid = top.add_gridspec(n_lines, columns)
+    text = "\n".join(textwrap.fill(line, 34 * len(names) + 20) for line in verdicts)
+    head = 0.2 * (text.count("\n") + 1) + 0.5
+    width = 2.45 * len(names) + 5.6
+    height = head + LINE_HEIGHT * n_lines + PANEL_HEIGHT
+    figure = Figure(figsize=(width, height), dpi=DPI)
+    figure.text(0.15 / width, 1 - 0.12 / height, text, fontsize=11, va="top")
+    # Places are worked out here: matplotlib's own layout solver does not always end alike.
+    grid = figure.add_gridspec(
+        n_lines,
+        len(names) + 2,
+        width_ratios=[2.3] * len(names) + [0.7, 4.2],
+        left=0.45 / width,
+        right=1 - 0.45 / width,
+        top=1 - head / height,
+        bottom=(PANEL_HEIGHT + 0.45) / height,
+        wspace=0.07,
+        hspace=0.32,
+    )
     for line, picture in enumerate(pictures):
-        _draw_entry(top, grid, line, picture, names)
+        _draw_entry(figure, grid, line, picture, names)
     if not pictures:
-        axes = top.add_subplot(grid[:, :])
+        axes = figure.add_subplot(grid[:, :])
         _say(axes, "no improved map and no predicted local resolution to show")
-    panels = bottom.subplots(1, len(training) + 1, squeeze=False)[0]
+    panels = figure.subplots(
+        1,
+        len(training) + 1,
+        squeeze=False,
+        gridspec_kw={
+            "left": 0.9 / width,
+            "right": 1 - 0.3 / width,
+            "top": (PANEL_HEIGHT - 0.45) / height,
+            "bottom": 0.55 / height,
+            "wspace": 0.18,
+        },
+    )[0]
     _draw_means(panels[0], means)
     for axes, (dataset, rows) in zip(panels[1:], training.items(), strict=True):
         _draw_losses(axes, dataset, rows)
@@ -114,7 +136,15 @@ def learning_curves(path: str | Path, training: Mapping[str, Sequence[Mapping[st
     training : mapping of data set to rows of its metrics table
     """
     count = max(len(training), 1)
-    figure = Figure(figsize=(4.6 * count, 6.4), layout="constrained", dpi=DPI)
+    figure = Figure(figsize=(4.6 * count, 6.4), dpi=DPI)
+    figure.subplots_adjust(
+        left=0.75 / (4.6 * count),
+        right=1 - 0.2 / (4.6 * count),
+        top=0.94,
+        bottom=0.08,
+        wspace=0.22,
+        hspace=0.2,
+    )
     panels = figure.subplots(2, count, squeeze=False)
     if not training:
         for axes in panels[:, 0]:
@@ -140,7 +170,7 @@ def _draw_entry(figure, grid, line: int, picture: EntryPicture, names: Sequence[
     shown = [picture.planes[n] for n in RESOLUTION_PLANES if n in picture.planes]
     limits = _common_limits(shown)
     for column, name in enumerate(names):
-        axes = figure.add_subplot(grid[line, 2 * column : 2 * column + 2])
+        axes = figure.add_subplot(grid[line, column])
         title = (DENSITY_PLANES | RESOLUTION_PLANES)[name]
         axes.set_title(title, fontsize=9)
         if name in picture.planes:
@@ -159,7 +189,7 @@ def _draw_entry(figure, grid, line: int, picture: EntryPicture, names: Sequence[
                 fontsize=9,
                 transform=axes.transAxes,
             )
-    _draw_fsc(figure.add_subplot(grid[line, 2 * len(names) :]), picture)
+    _draw_fsc(figure.add_subplot(grid[line, -1]), picture)
 
 
 def _window(planes: Mapping[str, np.ndarray]) -> tuple[slice, slice]:
@@ -201,7 +231,7 @@ def _draw_plane(
         low, high = limits or (0.0, 1.0)
         image = axes.imshow(plane, cmap="viridis_r", vmin=low, vmax=high, **arguments)
         if name == "resolution":
-            bar = axes.figure.colorbar(image, ax=axes, shrink=0.85)
+            bar = axes.figure.colorbar(image, cax=axes.inset_axes([1.04, 0.0, 0.05, 1.0]))
             bar.set_label("resolution (Å)", fontsize=8)
             bar.ax.tick_params(labelsize=7)
         return

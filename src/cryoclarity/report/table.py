@@ -169,9 +169,9 @@ def resolution_verdict(results: Sequence[Mapping], pooled: Mapping[str, float]) 
     skill = beats_constants(pooled) and 2 * better > len(rows)
     reason = (
         f"below both constants on {better} of {len(rows)} held-out maps; pooled mean absolute"
-        f" error {_short(pooled['mae'], 2)} A (training median"
-        f" {_short(pooled.get('mae_training_median'), 2)} A, each map's own median"
-        f" {_short(pooled.get('mae_oracle_median'), 2)} A)"
+        f" error {_short(pooled['mae'], 2)} Å (training median"
+        f" {_short(pooled.get('mae_training_median'), 2)} Å, each map's own median"
+        f" {_short(pooled.get('mae_oracle_median'), 2)} Å)"
     )
     return Verdict("skill" if skill else "no skill yet", reason)
 

@@ -304,5 +304,5 @@ def training_median(spec: dict) -> float | None:
         card = card / "card.json"
     if not card.is_file():
         return None
-    median = read_json(card).get("label", {}).get("median_a")
+    median = read_json(card).get("training_median")
     return None if median is None else float(median)

@@ -7,7 +7,6 @@ import logging
 import sys
 from collections.abc import Sequence
 from dataclasses import asdict
-from pathlib import Path
 
 from cryoclarity.errors import InputError
 from cryoclarity.gates.inspector import inspect_file
@@ -106,9 +105,7 @@ def _half_maps(files: Fetched, content, report: dict, warnings: Warnings) -> tup
         halves = [check_map_content(path) for path in files.half_maps]
         grids = tuple(half.scan.header.grid for half in halves)
         check_half_grids(content.scan.header.grid, grids)
-        check_half_contents(
-            content.content_sha256, tuple(half.content_sha256 for half in halves)
-        )
+        check_half_contents(content.content_sha256, tuple(half.content_sha256 for half in halves))
     except InputError as error:
         LOGGER.warning("half maps are left out: %s", error)
         warnings.append((error.code, error.message))

@@ -64,7 +64,7 @@ def run_files(
         atoms = atoms.take(best_altloc(atoms))
     if not len(atoms):
         raise InputError("the model has no heavy atom", code="MOD_NO_ATOMS", file=model_path)
-    volume = read_map(map_path)
+    volume = read_map(map_path, constant_ok=True)
     scores = q_scores(volume.density, volume.grid, atoms.xyz, sigma=sigma)
     _warn_of_oddities(atoms)
     comments = (f"sigma={sigma:g}", f"altloc={altloc}")

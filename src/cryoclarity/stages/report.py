@@ -9,6 +9,7 @@ from pathlib import Path
 
 import numpy as np
 
+from cryoclarity.codes import CODES
 from cryoclarity.evaluate.local_resolution import pooled_metrics
 from cryoclarity.io.files import read_json, write_text
 from cryoclarity.io.tables import read_table, write_table
@@ -110,7 +111,7 @@ def run_files(
         f"Improvement network: {improvement.line}",
         f"Local resolution network: {resolution.line}",
     ]
-    verdicts += coverage_lines(rows, results)
+    verdicts += coverage_lines(rows, results) + missing_networks(cards)
     maps = improved_maps(results)
     means = {row: mean_metrics(maps, row) for row in MAP_ROWS} if maps else {}
     shown = choose_entries(results, entries)
@@ -155,6 +156,16 @@ def coverage_lines(rows: Sequence[str | Path], results: Sequence[Mapping]) -> li
     ]
 
 
+def missing_networks(cards: Sequence[str | Path]) -> list[str]:
+    """Name the networks that were not trained, with the reason."""
+    contents = [read_json(card) for card in cards]
+    return [
+        f"No network for {card['dataset']}: {card['code']}, {CODES[card['code']].meaning}."
+        for card in contents
+        if card.get("status") == "skipped"
+    ]
+
+
 def evaluated_folders(manifests: Sequence[str | Path]) -> list[Path]:
     """Folders of the evaluated entries, sorted by entry."""
     folders = [
@@ -173,7 +184,7 @@ def training_tables(cards: Sequence[str | Path]) -> dict[str, list[dict[str, str
         table = card.parent / "metrics.tsv"
         rows = read_table(table) if table.is_file() else []
         if rows:
-            tables[card.parent.name] = rows
+            tables[read_json(card).get("dataset", card.parent.name)] = rows
     return tables
 
 

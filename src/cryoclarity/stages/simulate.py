@@ -113,11 +113,10 @@ def run_files(
     per_atom = resolutions(atoms, scores, table, settings, header.grid)
     width = kernel_width(per_atom.resolution, settings.kernel)
     weight = atoms.atomic_number * atoms.occupancy
-    reaching = atoms_reaching(atoms.xyz, weight, width, grid, GAUSSIAN_CUTOFF)
-    if not reaching.any():
+    reaching = int(atoms_reaching(atoms.xyz, weight, width, grid, GAUSSIAN_CUTOFF).sum())
+    if not reaching:
         raise InputError(
-            f"no atom of {Path(model_path).name} reaches the box of {grid.extent} A at "
-            f"{grid.origin}",
+            f"no atom of {Path(model_path).name} reaches the box at {grid.origin} A",
             code="SIM_OUTSIDE",
             file=map_path,
             remedy="give the model that was built into this map",
@@ -126,7 +125,7 @@ def run_files(
     facts = {
         "atoms": len(atoms),
         "atoms_missing": int(np.isnan(scores).sum()),
-        "atoms_reaching": int(reaching.sum()),
+        "atoms_reaching": reaching,
         "resolution_median": round(float(np.median(per_atom.resolution)), 4),
         "target_maximum": float(density.max()),
     }
@@ -147,7 +146,7 @@ def run_entry(job: EntryJob) -> dict[str, float | int]:
         smooth=job.spec.get("smooth", "half"),
         sigma=job.spec.get("sigma"),
         waters=job.spec.get("waters", False),
-        resolution=float(job.row["resolution"]),
+        resolution=float(job.row["resolution"]) if job.row["resolution"] else None,
     )
     scores = job.upstream["qscore"].folder / "qscores.tsv.gz"
     return run_files(files.map, files.require_model(), scores, job.folder / TARGET, settings)

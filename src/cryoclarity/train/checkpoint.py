@@ -67,7 +67,8 @@ class CheckpointStore:
             try:
                 return path, torch.load(path, map_location="cpu", weights_only=True)
             except (pickle.UnpicklingError, RuntimeError, EOFError) as error:
-                LOGGER.warning("checkpoint %s cannot be loaded (%s): ignored", path, error)
+                reason = str(error).split("\n", 1)[0]
+                LOGGER.warning("checkpoint %s cannot be loaded (%s): ignored", path, reason)
         return None
 
     def clear(self) -> None:

@@ -78,7 +78,9 @@ def apply_radial_filter(
     ndarray, (z, y, x) float32
     """
     factor = np.interp(_frequency(density.shape, voxel_size), frequency, gain)
-    return np.fft.irfftn(np.fft.rfftn(density) * factor, density.shape).astype(np.float32)
+    return np.fft.irfftn(np.fft.rfftn(density) * factor, density.shape, axes=(0, 1, 2)).astype(
+        np.float32
+    )
 
 
 def write_radial_filter(path: str | Path, frequency: np.ndarray, gain: np.ndarray) -> None:

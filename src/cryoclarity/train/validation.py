@@ -40,7 +40,10 @@ def validate_enhance(trainer: Trainer, dataset: BoxDataset, keys: list[Key]) -> 
         _, same = loss(batch["input"], batch)
         numbers = (value, terms["l1"], terms["ssim"], same["l1"], same["ssim"])
         sums += np.array([float(n) for n in numbers]) * len(batch["input"])
-    return dict(zip(ENHANCE_COLUMNS, sums / len(keys), strict=True)) if keys else {}
+    if not keys:
+        return {}
+    # Plain floats: the rows travel in checkpoints, which hold no numpy objects.
+    return dict(zip(ENHANCE_COLUMNS, (sums / len(keys)).tolist(), strict=True))
 
 
 @torch.no_grad()

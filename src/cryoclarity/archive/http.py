@@ -1,0 +1,246 @@
+"""One GET as a stream of raw bytes; every way in which it can fail has a code.
+
+Nothing is retried here and nothing is decoded: whoever verifies the body decides about another
+attempt.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from email.utils import parsedate_to_datetime
+
+import requests
+import urllib3
+
+from cryoclarity import __version__
+from cryoclarity.errors import InputError
+
+BLOCK = 1 << 16
+CONNECT_TIMEOUT = 10.0
+MAX_REDIRECTS = 5
+LONGEST_PAUSE = 600.0
+RATE_WINDOW = 60.0
+NOT_FOUND = frozenset({404, 410})
+FORBIDDEN = frozenset({401, 403, 451})
+# A gzip file that a server labels as encoded is still sent as the file itself: the gate decides.
+HARMLESS_ENCODINGS = frozenset({"", "identity", "gzip", "x-gzip"})
+
+
+class NetworkError(InputError):
+    """A request that failed.
+
+    Attributes
+    ----------
+    retry_after : float
+        Seconds that the server asks to wait; 0 when it says nothing.
+    """
+
+    def __init__(self, message: str, *, retry_after: float = 0.0, **arguments) -> None:
+        super().__init__(message, **arguments)
+        self.retry_after = retry_after
+
+
+@dataclass(frozen=True)
+class Limits:
+    """How long a request may take.
+
+    Attributes
+    ----------
+    timeout_s : float
+        Without a byte for so long, a read fails.
+    least_rate : float
+        Bytes per second, averaged over a minute.
+    deadline_s : float
+        For one file with all its attempts; large files get more, see `slowest_rate`.
+    slowest_rate : float
+        Bytes per second that the deadline allows for.
+    """
+
+    timeout_s: float = 30.0
+    least_rate: float = 10_000.0
+    deadline_s: float = 600.0
+    slowest_rate: float = 200_000.0
+
+    def deadline_of(self, size: int | None) -> float:
+        """Seconds that a file of so many bytes may take."""
+        return max(self.deadline_s, (size or 0) / self.slowest_rate)
+
+
+@dataclass
+class Answer:
+    """A server's answer before its body is read."""
+
+    url: str
+    status: int
+    length: int | None
+    etag: str
+    last_modified: str
+    response: requests.Response
+
+
+class Client:
+    """Connections to archives, kept alive between files."""
+
+    def __init__(self, limits: Limits | None = None) -> None:
+        self.limits = limits or Limits()
+        self._session = requests.Session()
+        self._session.max_redirects = MAX_REDIRECTS
+        self._session.headers.update(
+            {"User-Agent": f"cryoclarity/{__version__}", "Accept-Encoding": "identity"}
+        )
+
+    def __enter__(self) -> Client:
+        return self
+
+    def __exit__(self, *_) -> None:
+        self._session.close()
+
+    def get(self, url: str) -> Answer:
+        """Ask for a file and judge status and headers.
+
+        Raises
+        ------
+        NetworkError
+            NET_*.
+        """
+        try:
+            response = self._session.get(
+                url, stream=True, timeout=(CONNECT_TIMEOUT, self.limits.timeout_s)
+            )
+        except requests.exceptions.RequestException as error:
+            raise _connection_error(error, url, self.limits.timeout_s) from error
+        try:
+            return _judge(response, url)
+        except NetworkError:
+            response.close()
+            raise
+
+    def body(self, answer: Answer) -> Iterator[bytes]:
+        """Yield the raw bytes of an answer packet by packet, and close it.
+
+        Raises
+        ------
+        NetworkError
+            NET_TIMEOUT, NET_SLOW, NET_INCOMPLETE, NET_CONNECTION or NET_DEADLINE.
+        """
+        started = window = time.monotonic()
+        received = in_window = 0
+        try:
+            # read1 returns what one packet brought: a slow drip reaches the clock below.
+            while block := answer.response.raw.read1(BLOCK, decode_content=False):
+                yield block
+                received += len(block)
+                in_window += len(block)
+                now = time.monotonic()
+                if now - started > self.limits.deadline_of(answer.length):
+                    message = f"{answer.url}: {received} bytes in {now - started:.0f} s"
+                    raise NetworkError(message, code="NET_DEADLINE")
+                if now - window > RATE_WINDOW:
+                    self._check_rate(in_window / (now - window), answer.url)
+                    window, in_window = now, 0
+        except urllib3.exceptions.HTTPError as error:
+            raise _body_error(error, answer.url, self.limits.timeout_s) from error
+        finally:
+            answer.response.close()
+        if answer.length is not None and received != answer.length:
+            message = f"{answer.url}: {received} of {answer.length} bytes"
+            raise NetworkError(message, code="NET_INCOMPLETE")
+
+    def _check_rate(self, rate: float, url: str) -> None:
+        if rate < self.limits.least_rate:
+            message = f"{url}: {rate:.0f} B/s is below {self.limits.least_rate:.0f}"
+            raise NetworkError(message, code="NET_SLOW")
+
+
+def _judge(response: requests.Response, asked: str) -> Answer:
+    status, headers = response.status_code, response.headers
+    hops = [hop.url for hop in response.history] + [response.url]
+    if asked.startswith("https:") and any(not hop.startswith("https:") for hop in hops):
+        raise NetworkError(f"{asked}: redirect from https to http", code="NET_REDIRECT")
+    if status != 200:
+        raise _status_error(status, headers.get("Retry-After", ""), asked)
+    if headers.get("Content-Encoding", "").strip().lower() not in HARMLESS_ENCODINGS:
+        encoding = headers["Content-Encoding"]
+        raise NetworkError(f"{asked}: unasked encoding {encoding}", code="NET_PROTOCOL")
+    length = headers.get("Content-Length", "")
+    if length and not length.isdecimal():
+        raise NetworkError(f"{asked}: Content-Length {length!r}", code="NET_LENGTH")
+    return Answer(
+        url=response.url,
+        status=status,
+        length=int(length) if length else None,
+        etag=headers.get("ETag", ""),
+        last_modified=headers.get("Last-Modified", ""),
+        response=response,
+    )
+
+
+def _status_error(status: int, retry_after: str, url: str) -> NetworkError:
+    pause = pause_of(retry_after)
+    if status in NOT_FOUND:
+        code = "NET_NOT_FOUND"
+    elif status in FORBIDDEN:
+        code = "NET_FORBIDDEN"
+    elif status == 429 or (status == 503 and retry_after):
+        code = "NET_RATE_LIMITED"
+    elif status >= 500:
+        code = "NET_SERVER"
+    else:
+        code = "NET_PROTOCOL"
+    return NetworkError(f"{url}: status {status}", code=code, retry_after=pause)
+
+
+def pause_of(retry_after: str) -> float:
+    """Return the seconds that a Retry-After header asks for, between 0 and 600.
+
+    Parameters
+    ----------
+    retry_after : str
+        Seconds or an HTTP date; anything else counts as 0.
+    """
+    text = retry_after.strip()
+    if text.isdecimal():
+        return min(float(text), LONGEST_PAUSE)
+    try:
+        moment = parsedate_to_datetime(text)
+    except ValueError:
+        return 0.0
+    if moment.tzinfo is None:
+        moment = moment.replace(tzinfo=UTC)
+    seconds = (moment - datetime.now(UTC)).total_seconds()
+    return min(max(seconds, 0.0), LONGEST_PAUSE)
+
+
+def _connection_error(
+    error: requests.exceptions.RequestException, url: str, timeout: float
+) -> NetworkError:
+    kinds = requests.exceptions
+    if isinstance(error, kinds.TooManyRedirects):
+        return NetworkError(f"{url}: redirect loop or too many", code="NET_REDIRECT")
+    if isinstance(error, kinds.Timeout):
+        return NetworkError(f"{url}: no data for {timeout:g} s", code="NET_TIMEOUT")
+    if isinstance(error, kinds.ConnectionError):
+        return NetworkError(f"{url}: {_cause(error)}", code="NET_CONNECTION")
+    if isinstance(error, kinds.InvalidURL | kinds.InvalidSchema | kinds.MissingSchema):
+        return NetworkError(f"{url}: {error}", code="NET_NOT_FOUND")
+    if "Content-Length" in str(error):
+        return NetworkError(f"{url}: {_cause(error)}", code="NET_LENGTH")
+    return NetworkError(f"{url}: {_cause(error)}", code="NET_PROTOCOL")
+
+
+def _body_error(error: urllib3.exceptions.HTTPError, url: str, timeout: float) -> NetworkError:
+    kinds = urllib3.exceptions
+    if isinstance(error, kinds.TimeoutError):
+        return NetworkError(f"{url}: no data for {timeout:g} s", code="NET_TIMEOUT")
+    if isinstance(error, kinds.IncompleteRead) or isinstance(error.__cause__, kinds.IncompleteRead):
+        return NetworkError(f"{url}: {_cause(error)}", code="NET_INCOMPLETE")
+    if isinstance(error.__cause__, OSError):
+        return NetworkError(f"{url}: {_cause(error)}", code="NET_CONNECTION")
+    return NetworkError(f"{url}: {_cause(error)}", code="NET_PROTOCOL")
+
+
+def _cause(error: BaseException) -> str:
+    return " ".join(str(error).split())[:160]

@@ -1,0 +1,52 @@
+"""From the network's units back to those of the input."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+AMPLITUDES = ("fitted", "network")
+
+
+@dataclass(frozen=True)
+class Amplitude:
+    """density = scale * prediction + offset; `fitted` is False where no fit made sense."""
+
+    scale: float = 1.0
+    offset: float = 0.0
+    fitted: bool = False
+
+
+def fit_amplitude(prediction: np.ndarray, density: np.ndarray, mask: np.ndarray) -> Amplitude:
+    """Least-squares scale and offset that bring a prediction to a density inside a mask.
+
+    Parameters
+    ----------
+    prediction, density : (nz, ny, nx)
+    mask : bool, same shape
+
+    Returns
+    -------
+    Amplitude
+        Unfitted (1, 0) where the prediction is constant or runs against the density: a negative
+        scale would turn the map inside out.
+    """
+    x = prediction[mask].astype(np.float64)
+    y = density[mask].astype(np.float64)
+    if not x.size:
+        return Amplitude()
+    x_mean, y_mean = x.mean(), y.mean()
+    x -= x_mean
+    spread, shared = float(x @ x), float(x @ (y - y_mean))
+    if spread == 0 or shared <= 0:
+        return Amplitude()
+    scale = shared / spread
+    return Amplitude(scale, float(y_mean - scale * x_mean), True)
+
+
+def apply_amplitude(prediction: np.ndarray, amplitude: Amplitude) -> np.ndarray:
+    """Apply in place and return the same array."""
+    prediction *= np.float32(amplitude.scale)
+    prediction += np.float32(amplitude.offset)
+    return prediction

@@ -1,0 +1,254 @@
+"""Improve a map: the default way, on the exact grid of the input."""
+
+from __future__ import annotations
+
+import logging
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from cryoclarity.density.masks import automatic_mask, soft_edge, suggest_contour
+from cryoclarity.density.normalise import PERCENTILE, percentile_scale, scale_to_unit
+from cryoclarity.density.radial import apply_radial_filter
+from cryoclarity.density.resample import network_grid, resample, resample_linear
+from cryoclarity.errors import InputError
+from cryoclarity.grid import Grid, Volume
+from cryoclarity.nets.device import choose_device
+from cryoclarity.predict.amplitude import Amplitude, apply_amplitude, fit_amplitude
+from cryoclarity.predict.engine import Runner, TileCount, Tiling, batch_within, predict_tiles
+from cryoclarity.predict.model import Model
+from cryoclarity.predict.region import Region
+
+LOGGER = logging.getLogger(__name__)
+# A box is empty when its maximum is at most this share of the map's scale. Resampling leaves
+# ripples of this size far from the molecule, and the network's normalisation would blow them up.
+EMPTY_SHARE = 1e-3
+INVERTED_RATIO = 1.5
+PURPOSE = "not for refinement targets, deposition or FSC resolution"
+
+
+@dataclass(frozen=True)
+class PredictSettings:
+    """How to predict; None takes the default of weights or device.
+
+    Attributes
+    ----------
+    stride : int, voxels of the network's grid; half a box by default
+    blend : 'gaussian', 'hann' or 'uniform'
+    batch_size : int
+    device : 'auto', 'cpu', 'cuda', 'cuda:N'
+    amplitude : 'fitted' to the input inside the mask, or 'network' units
+    invert : bool
+        Change the sign of the input first.
+    max_memory : int, bytes of host memory
+    """
+
+    stride: int | None = None
+    blend: str = "gaussian"
+    batch_size: int | None = None
+    device: str = "auto"
+    amplitude: str = "fitted"
+    invert: bool = False
+    max_memory: int | None = None
+
+
+@dataclass
+class Prediction:
+    """A result on the grid of the input, and what there is to say about it."""
+
+    density: np.ndarray
+    facts: dict[str, object]
+    warnings: list[tuple[str, str]] = field(default_factory=list)
+
+
+def looks_inverted(density: np.ndarray) -> bool:
+    """Whether the far negative tail is longer than the positive one, seen from the median."""
+    low, median, high = np.percentile(density, (0.01, 50, 99.99))
+    return bool(median - low > INVERTED_RATIO * (high - median))
+
+
+def enhance(
+    volume: Volume, model: Model, settings: PredictSettings, region: Region | None = None
+) -> Prediction:
+    """Improve a map.
+
+    Parameters
+    ----------
+    volume : Volume
+    model : Model
+        Of the task 'enhance', with a card.
+    settings : PredictSettings
+    region : Region, optional
+        Input outside it is set to zero with a soft edge, and so is the result.
+
+    Returns
+    -------
+    Prediction
+        Density of the input's shape.
+
+    Raises
+    ------
+    InputError
+        PRED_NO_SIGNAL or PRED_MASK.
+    ResourceError
+        PRED_MEMORY.
+    """
+    density = -volume.density if settings.invert else volume.density
+    warnings = input_warnings(volume, density)
+    grid = network_grid(volume.grid, model.spacing)
+    runner = make_runner(model, settings, volume.grid, grid)
+    work = resample(density, volume.grid, grid)
+    soft = None if region is None else soft_edge(region.inside(grid))
+    if soft is not None:
+        work *= soft
+    scale = signal_scale(work, model)
+    tiling = make_tiling(model, settings)
+    prediction, count = _run(runner, work, tiling, scale, soft)
+    del work
+    result = resample(prediction, grid, volume.grid)
+    del prediction
+    outer = None if soft is None else resample_linear(soft, grid, volume.grid)
+    mask = automatic_mask(density) if outer is None else outer > 0.5
+    if outer is not None:
+        result *= outer
+    amplitude = Amplitude()
+    if settings.amplitude == "fitted":
+        amplitude = fit_amplitude(result, density, mask)
+        apply_amplitude(result, amplitude)
+        if not amplitude.fitted:
+            LOGGER.warning("the prediction does not follow the input: amplitude left in its units")
+        if outer is not None:
+            # The offset must not fill the outside.
+            result *= outer
+    facts = run_facts(model, settings, tiling, count, grid) | {
+        "input_scale": scale,
+        "amplitude": {
+            "mode": settings.amplitude,
+            "fitted": amplitude.fitted,
+            "scale": amplitude.scale,
+            "offset": amplitude.offset,
+        },
+        "mask": None if region is None else region.facts(),
+        "suggested_contour": suggest_contour(result),
+    }
+    return Prediction(result, facts, warnings)
+
+
+def _run(
+    runner: Runner, work: np.ndarray, tiling: Tiling, scale: float, soft: np.ndarray | None
+) -> tuple[np.ndarray, TileCount]:
+    floor = EMPTY_SHARE * scale
+
+    def wanted(cut: np.ndarray, start: tuple[int, int, int]) -> bool:
+        return bool(cut.max() > floor)
+
+    prediction, count = predict_tiles(
+        runner, work, tiling, lambda cut: scale_to_unit(cut, scale), wanted
+    )
+    if soft is not None:
+        prediction *= soft
+    return prediction, count
+
+
+def signal_scale(work: np.ndarray, model: Model) -> float:
+    """Return the percentile of the positive voxels that the weights were trained with.
+
+    Raises
+    ------
+    InputError
+        PRED_NO_SIGNAL.
+    """
+    percentile = float(model.normalisation().get("percentile", PERCENTILE))
+    scale = percentile_scale(work, percentile)
+    if scale is None:
+        raise InputError(
+            f"no positive density (maximum {float(work.max()):.6g})",
+            code="PRED_NO_SIGNAL",
+            remedy="check the contrast (--invert) and the mask",
+        )
+    return scale
+
+
+def make_tiling(model: Model, settings: PredictSettings) -> Tiling:
+    """Return the tiling of a run; a stride above the box counts as the box."""
+    stride = settings.stride or model.box // 2
+    return Tiling(model.box, min(stride, model.box), settings.blend)
+
+
+def make_runner(model: Model, settings: PredictSettings, grid: Grid, network: Grid) -> Runner:
+    """Put a network on its device with a batch that fits the memory limit.
+
+    Raises
+    ------
+    ConfigError
+        Unknown device.
+    ResourceError
+        PRED_MEMORY.
+    """
+    runner = Runner(model.network, choose_device(settings.device), settings.batch_size)
+    runner.batch_size = batch_within(
+        settings.max_memory, runner.batch_size, grid.size, network.size, model.box, model.channels
+    )
+    return runner
+
+
+def input_warnings(volume: Volume, density: np.ndarray) -> list[tuple[str, str]]:
+    """Return what looks odd about the input of a prediction."""
+    warnings = []
+    if looks_inverted(density):
+        warnings.append(("W_PRED_INVERTED", "contrast looks inverted; --invert changes the sign"))
+    labels = volume.header.labels if volume.header is not None else ()
+    if any("cryoclarity" in label and "enhance" in label for label in labels):
+        warnings.append(("W_PRED_ENHANCED", "the input is already an improved map"))
+    for code, text in warnings:
+        LOGGER.warning("%s: %s", code, text)
+    return warnings
+
+
+def run_facts(
+    model: Model, settings: PredictSettings, tiling: Tiling, count: TileCount, grid: Grid
+) -> dict[str, object]:
+    """Return what the record of every run holds."""
+    return {
+        "weights_sha256": model.sha256,
+        "network": model.card["network"],
+        "network_grid": {"voxel_size": model.spacing, "shape_zyx": list(grid.shape)},
+        "box": tiling.box,
+        "stride": tiling.stride,
+        "blend": tiling.blend,
+        "boxes": count.total,
+        "boxes_predicted": count.predicted,
+        "inverted": settings.invert,
+        "purpose": PURPOSE,
+    }
+
+
+def reference_maps(
+    volume: Volume, model: Model, radial_filter: tuple[np.ndarray, np.ndarray]
+) -> dict[str, np.ndarray]:
+    """Return what any improved map has to be compared with, on the grid of the input.
+
+    Parameters
+    ----------
+    volume : Volume
+    model : Model
+        Gives grid and input scale.
+    radial_filter : frequency (1/angstrom) and gain
+        The best radial linear filter of the weights' training set.
+
+    Returns
+    -------
+    dict
+        ``roundtrip``: the input through the network's grid and back; ``clipped``: scaled and cut
+        at zero as the network sees it; ``radial_filter``: that, filtered and cut at zero.
+    """
+    grid = network_grid(volume.grid, model.spacing)
+    work = resample(volume.density, volume.grid, grid)
+    maps = {"roundtrip": resample(work, grid, volume.grid)}
+    clipped = scale_to_unit(work, signal_scale(work, model))
+    maps["clipped"] = resample(clipped, grid, volume.grid)
+    frequency, gain = radial_filter
+    if len(frequency):
+        filtered = apply_radial_filter(clipped, grid.voxel_size, frequency, gain)
+        maps["radial_filter"] = resample(np.maximum(filtered, 0), grid, volume.grid)
+    return maps

@@ -1,0 +1,103 @@
+"""Estimate local resolution by a network, on the exact grid of the input."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from cryoclarity.density.masks import automatic_mask
+from cryoclarity.density.normalise import SOLVENT_CLIP, solvent_standardise, solvent_statistics
+from cryoclarity.density.resample import network_grid, resample, resample_linear
+from cryoclarity.errors import InputError
+from cryoclarity.grid import Grid, Volume
+from cryoclarity.nets.label_transform import LabelTransform
+from cryoclarity.predict.engine import predict_tiles
+from cryoclarity.predict.enhance import (
+    Prediction,
+    PredictSettings,
+    input_warnings,
+    make_runner,
+    make_tiling,
+    run_facts,
+)
+from cryoclarity.predict.model import Model
+from cryoclarity.predict.region import Region
+
+
+def local_resolution(
+    volume: Volume, model: Model, settings: PredictSettings, region: Region | None = None
+) -> Prediction:
+    """Estimate the local resolution of a map in angstrom.
+
+    Parameters
+    ----------
+    volume : Volume
+    model : Model
+        Of the task 'resolution', with the constants of its labels.
+    settings : PredictSettings
+    region : Region, optional
+        By default the automatic mask of :func:`cryoclarity.density.masks.automatic_mask`.
+
+    Returns
+    -------
+    Prediction
+        Angstrom inside the mask, clipped to [2 x voxel, largest training label]; 0 outside.
+
+    Raises
+    ------
+    InputError
+        PRED_NO_SIGNAL or PRED_MASK.
+    ResourceError
+        PRED_MEMORY.
+    """
+    density = -volume.density if settings.invert else volume.density
+    warnings = input_warnings(volume, density)
+    grid = network_grid(volume.grid, model.spacing)
+    runner = make_runner(model, settings, volume.grid, grid)
+    work = resample(density, volume.grid, grid)
+    mask = automatic_mask(work) if region is None else region.inside(grid)
+    median, deviation = solvent_statistics(work, mask) if mask.any() else (0.0, 0.0)
+    if deviation == 0:
+        raise InputError(
+            "no density inside the mask", code="PRED_NO_SIGNAL", remedy="check map and mask"
+        )
+    clip = tuple(model.normalisation().get("clip", SOLVENT_CLIP))
+    work = solvent_standardise(work, median, deviation, clip)
+    tiling = make_tiling(model, settings)
+
+    def wanted(cut: np.ndarray, start: tuple[int, int, int]) -> bool:
+        return bool(mask[tuple(slice(s, s + tiling.box) for s in start)].any())
+
+    output, count = predict_tiles(runner, work, tiling, lambda cut: cut, wanted)
+    del work
+    values, limits = _angstrom(output, model, volume.grid)
+    result = resample_linear(values, grid, volume.grid)
+    inside = resample_linear(mask.astype(np.float32), grid, volume.grid) >= 0.5
+    result[~inside] = 0
+    facts = run_facts(model, settings, tiling, count, grid) | {
+        "solvent_median": median,
+        "inside_deviation": deviation,
+        "limits_a": list(limits),
+        "mask": {"kind": "automatic"} if region is None else region.facts(),
+        "voxels_inside": int(inside.sum()),
+        "median_a": float(np.median(result[inside])) if inside.any() else None,
+        "share_at_limits": _share_at_limits(result[inside], limits),
+    }
+    return Prediction(result, facts, warnings)
+
+
+def _angstrom(
+    output: np.ndarray, model: Model, grid: Grid
+) -> tuple[np.ndarray, tuple[float, float]]:
+    labels = LabelTransform(**model.card["labels"])
+    low = 2.0 * max(grid.voxel_size)  # the Nyquist limit of the map itself
+    high = max(labels.maximum, low)
+    values = np.clip(labels.decode(output), low, high).astype(np.float32)
+    return values, (low, high)
+
+
+def _share_at_limits(values: np.ndarray, limits: tuple[float, float]) -> float | None:
+    """Share of voxels at either limit: many of them mean that the range does not fit the map."""
+    if not values.size:
+        return None
+    low, high = (np.float32(limit) for limit in limits)
+    return float(np.mean((values <= low) | (values >= high)))
