@@ -121,6 +121,7 @@ def test_loader_processes_change_nothing(dataset):
 
 
 @pytest.mark.long
+@pytest.mark.filterwarnings("ignore:This DataLoader will create")  # more workers than cores
 @pytest.mark.parametrize("method", ["fork", "spawn", "forkserver"])
 def test_more_loader_processes_change_nothing(dataset, method):
     check_workers(dataset, 3, method)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -50,6 +51,8 @@ class Model:
     def normalisation(self) -> dict[str, object]:
         """Return the card's normalisation as a dict with the key ``rule``."""
         found = self.card.get("normalisation")
+        if isinstance(found, str) and found.startswith("{"):
+            found = json.loads(found)  # shards carry it as text
         return found if isinstance(found, dict) else {"rule": found}
 
 

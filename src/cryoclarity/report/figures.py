@@ -232,7 +232,7 @@ def _draw_plane(
         image = axes.imshow(plane, cmap="viridis_r", vmin=low, vmax=high, **arguments)
         if name == "resolution":
             bar = axes.figure.colorbar(image, cax=axes.inset_axes([1.04, 0.0, 0.05, 1.0]))
-            bar.set_label("resolution (Å)", fontsize=8)
+            bar.ax.set_title("Å", fontsize=8)
             bar.ax.tick_params(labelsize=7)
         return
     axes.imshow(plane, cmap="gray_r", vmin=0.0, vmax=1.0, **arguments)

@@ -150,7 +150,7 @@ def check_failed_fraction(manifests: Sequence[str | Path], max_failed_fraction: 
             f"stage {stage}: {n_failed} of {len(worked_on)} entries failed, more than "
             f"{max_failed_fraction:g} of them: {counts}",
             code=failed.most_common(1)[0][0],
-            remedy="read rejected.tsv, or raise max_failed_fraction",
+            remedy="read the detail column of that stage's manifests, or raise max_failed_fraction",
         )
 
 

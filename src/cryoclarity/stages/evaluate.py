@@ -23,6 +23,7 @@ from cryoclarity.stages.common import fetched
 
 DEFAULT_SIGMA = 0.6
 NO_LABEL = 100.0  # what the label tools write where they have no value, besides 0
+PREDICT_STAGES = ("predict_enhance", "predict_resolution")
 RESOLUTION_DATASET = "resolution_1.0"
 FSC_COLUMNS = ("row", "frequency_inv_a", "fsc_model", "fsc_model_masked")
 # Versions of a map, and the file of each in the folder of the improvement stage.
@@ -161,11 +162,11 @@ def run_entry(job: EntryJob) -> dict[str, object]:
     InputError
         As of :func:`run_files`.
     """
-    improved = _has(job, "predict_enhance")
-    resolved = _has(job, "predict_resolution")
+    improved, resolved = (_has(job, stage) for stage in PREDICT_STAGES)
     if not improved and not resolved:
-        before = job.upstream.get("predict_enhance") or job.upstream.get("predict_resolution")
-        raise Skip("nothing was predicted for this entry", code=before.code if before else "CONFIG")
+        codes = [job.upstream[s].code for s in PREDICT_STAGES if s in job.upstream]
+        code = next(filter(None, codes), "CONFIG")
+        raise Skip("nothing was predicted for this entry", code=code)
     files = fetched(job)
     volume = read_map(files.map)
     sigma = float(job.spec.get("sigma", DEFAULT_SIGMA))
