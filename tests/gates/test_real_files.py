@@ -36,15 +36,15 @@ def test_all_maps(shared):
         assert verdict["voxel_size"] == pytest.approx([float(row["voxel_A"])] * 3, abs=1e-4)
         assert verdict["mode"] == int(row["mode"])
         assert "".join(map(str, verdict["axes"])) == row["axes"]
-        origin = np.array(eval_list(row["origin"]))
+        origin = np.array(numbers(row["origin"]))
         if not origin.any():
-            start = np.array(eval_list(row["nstart"]))
+            start = np.array(numbers(row["nstart"]))
             stored = [verdict["axes"].index(axis) for axis in (1, 2, 3)]
             origin = start[stored] * verdict["voxel_size"]
         assert verdict["origin"] == pytest.approx(origin, abs=1e-3)
 
 
-def eval_list(text):
+def numbers(text):
     return [float(item) for item in text.strip("[]").split(",")]
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from functools import lru_cache
+from functools import cache
 from pathlib import Path
 
 import numpy as np
@@ -16,7 +16,7 @@ OWN = Path(__file__).resolve().parents[1] / "data" / "resmap"
 SMALL = ("syn64", "syn64half", "odd57", "mask72", "lpf80")
 
 
-@lru_cache(maxsize=None)
+@cache
 def run(folder: Path, name: str):
     case = json.loads((folder / f"{name}.json").read_text())
     with np.load(folder / f"{name}.npz") as stored:

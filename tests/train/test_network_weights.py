@@ -10,7 +10,12 @@ import torch
 from cryoclarity.errors import ConfigError, InputError
 from cryoclarity.io.files import write_json
 from cryoclarity.nets.device import choose_device
-from cryoclarity.nets.registry import build_network, infer_network, network_description
+from cryoclarity.nets.registry import (
+    box_multiple,
+    build_network,
+    infer_network,
+    network_description,
+)
 from cryoclarity.train.weights import load_weights, save_weights
 
 SCUNET = {"name": "scunet", "dim": 8, "head_dim": 4, "config": [2, 1, 1, 2, 1, 1, 2]}
@@ -52,7 +57,7 @@ def test_bare_state_dict_is_recognised(tmp_path, settings, prefix):
     loaded, card = load_weights(tmp_path / "model.pth")
     assert card["published"] is True
     assert card["network"] == network_description(settings) == infer_network(network.state_dict())
-    box = torch.randn(1, 1, 48, 48, 48)
+    box = torch.randn(1, 1, *(3 * [box_multiple(settings["name"])]))
     with torch.no_grad():
         assert torch.equal(loaded(box), network.eval()(box))
     json.dumps(card, allow_nan=False)

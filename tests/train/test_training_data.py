@@ -154,6 +154,14 @@ def test_labels_that_are_no_numbers_leave_the_mask():
     assert encoded["target"].ravel().tolist() == [0, 0, 2, 0]
 
 
+def test_no_label_at_all_gives_no_constants(tmp_path):
+    entries = data.read_index(write_dataset(tmp_path, "resolution", 16), "train")
+    source = data.BoxSource(entries, tmp_path)
+    stored = source.read(0, 0)
+    source.read = lambda *_: {**stored, "mask": np.zeros_like(stored["mask"])}
+    assert data.fit_labels(source, "log2") == (None, 0.0)
+
+
 def test_fixed_boxes_are_spread_over_all_entries():
     keys = data.fixed_keys([entry(10), entry(30)], 8)
     assert len(keys) == 8

@@ -23,9 +23,9 @@ SPEC = {
     "network": NARROW,
     "box": 24,
     "batch_size": 1,
-    "learning_rate": 2e-3,
+    "learning_rate": 4e-3,
     "warmup_steps": 3,
-    "steps": 30,
+    "steps": 16,
 }
 
 

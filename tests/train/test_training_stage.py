@@ -92,7 +92,10 @@ def test_outputs_of_an_enhance_run(tmp_path):
     assert set(contents(out)) == names
     assert json.loads((out / "card.json").read_text()) == card
     assert (card["status"], card["voxel_size"], card["box"]) == ("ok", 1.0, 24)
-    assert card["stored_box"] == 26 and card["normalisation"] == {"rule": "percentile"}
+    assert card["stored_box"] == 26 and card["normalisation"] == {
+        "rule": "percentile",
+        "percentile": 99.999,
+    }
     rows = read_table(out / "metrics.tsv")
     assert [row["step"] for row in rows] == ["4", "7"]
     assert not any("second" in name or "time" in name for name in rows[0])
@@ -199,7 +202,7 @@ def wait_for(text: str, process: subprocess.Popen) -> None:
 
 
 def test_sigterm_saves_exits_85_and_the_next_run_ends_alike(tmp_path, root):
-    spec = {**RESOLUTION, "steps": 60, "validate_every": 3}
+    spec = {**RESOLUTION, "steps": 40, "validate_every": 3}
     whole = make_job(tmp_path / "whole", "resolution", spec=spec)
     stage.run_files(whole)
     job = make_job(tmp_path / "parts", "resolution")

@@ -2,29 +2,24 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 from pathlib import Path
 
-import h5py
 import numpy as np
 from scipy.ndimage import gaussian_filter
 
+from cryoclarity.io.shards import write_shard
 
-def write_shard(path: Path, arrays: dict[str, np.ndarray], voxel_size: float = 1.0) -> str:
-    """Write one shard by the documented schema; return its sha256."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    side = arrays["input"].shape[-1]
-    with h5py.File(path, "w", libver="latest") as file:
-        for name, array in arrays.items():
-            chunks = (1, *array.shape[1:]) if array.ndim > 1 else None
-            file.create_dataset(name, data=array, chunks=chunks)
-        file.attrs["schema_version"] = 1
-        file.attrs["voxel_size"] = voxel_size
-        file.attrs["box_size"] = side
-        file.attrs["normalisation"] = json.dumps({"rule": "percentile"})
-        file.attrs["spec"] = "{}"
-    return hashlib.sha256(path.read_bytes()).hexdigest()
+
+def attributes(side: int) -> dict[str, object]:
+    """Root attributes that training reads."""
+    normalisation = {"rule": "percentile", "percentile": 99.999, "input_scale": 3.2}
+    return {
+        "voxel_size": 1.0,
+        "box_size": side,
+        "normalisation": json.dumps(normalisation),
+        "spec": "{}",
+    }
 
 
 def enhance_arrays(seed: int, boxes: int, side: int) -> dict[str, np.ndarray]:
@@ -72,7 +67,7 @@ def write_dataset(
     for number, count in enumerate(counts):
         emdb_id = f"EMD-{number + 1}"
         path = Path("shards") / f"{emdb_id}.h5"
-        digest = write_shard(folder / path, make(number, count, side))
+        digest = write_shard(folder / path, make(number, count, side), attributes(side))
         split = "val" if number == len(counts) - 1 else "train"
         lines.append(f"{emdb_id}\tg{number}\t{split}\t{path}\t{digest}\t{count}\t1.0")
     index = folder / f"{task}_1.0.tsv"

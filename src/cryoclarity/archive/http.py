@@ -6,6 +6,7 @@ attempt.
 
 from __future__ import annotations
 
+import http.client
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -22,7 +23,6 @@ BLOCK = 1 << 16
 CONNECT_TIMEOUT = 10.0
 MAX_REDIRECTS = 5
 LONGEST_PAUSE = 600.0
-RATE_WINDOW = 60.0
 NOT_FOUND = frozenset({404, 410})
 FORBIDDEN = frozenset({401, 403, 451})
 # A gzip file that a server labels as encoded is still sent as the file itself: the gate decides.
@@ -52,7 +52,7 @@ class Limits:
     timeout_s : float
         Without a byte for so long, a read fails.
     least_rate : float
-        Bytes per second, averaged over a minute.
+        Bytes per second, averaged over `rate_window_s`.
     deadline_s : float
         For one file with all its attempts; large files get more, see `slowest_rate`.
     slowest_rate : float
@@ -61,6 +61,7 @@ class Limits:
 
     timeout_s: float = 30.0
     least_rate: float = 10_000.0
+    rate_window_s: float = 60.0
     deadline_s: float = 600.0
     slowest_rate: float = 200_000.0
 
@@ -138,7 +139,7 @@ class Client:
                 if now - started > self.limits.deadline_of(answer.length):
                     message = f"{answer.url}: {received} bytes in {now - started:.0f} s"
                     raise NetworkError(message, code="NET_DEADLINE")
-                if now - window > RATE_WINDOW:
+                if now - window > self.limits.rate_window_s:
                     self._check_rate(in_window / (now - window), answer.url)
                     window, in_window = now, 0
         except urllib3.exceptions.HTTPError as error:
@@ -235,9 +236,10 @@ def _body_error(error: urllib3.exceptions.HTTPError, url: str, timeout: float) -
     kinds = urllib3.exceptions
     if isinstance(error, kinds.TimeoutError):
         return NetworkError(f"{url}: no data for {timeout:g} s", code="NET_TIMEOUT")
-    if isinstance(error, kinds.IncompleteRead) or isinstance(error.__cause__, kinds.IncompleteRead):
+    cause = error.__cause__
+    if isinstance(error, kinds.IncompleteRead) or isinstance(cause, http.client.IncompleteRead):
         return NetworkError(f"{url}: {_cause(error)}", code="NET_INCOMPLETE")
-    if isinstance(error.__cause__, OSError):
+    if isinstance(cause, OSError):
         return NetworkError(f"{url}: {_cause(error)}", code="NET_CONNECTION")
     return NetworkError(f"{url}: {_cause(error)}", code="NET_PROTOCOL")
 

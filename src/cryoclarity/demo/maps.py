@@ -22,6 +22,7 @@ ENVELOPE_WIDTH = 2.0  # angstrom
 ENVELOPE_LEVEL = 0.010  # atoms per cubic angstrom after blurring
 SOLVENT_SHARE = 0.15  # of the particle's mean density, displaced by the solvent's
 NOISE_DECAY = 0.8  # B factor of the noise over that of the signal: noise outlives signal
+NOISE_FLOOR = 0.06  # white part: half maps carry noise up to Nyquist
 B_GROWTH = 30.0  # square angstrom at 1 A worse than the best
 DISPLACEMENT = 0.08  # of the local resolution, per coordinate: no model is quite right
 MASK_RMS = 0.25  # rms density inside the envelope of the primary map
@@ -42,8 +43,8 @@ class MapRecipe:
         Local resolution runs from `best` to `best + spread`.
     b_factor : float
         Decay of the signal; the noise decays less.
-    snr : float
-        Signal power over noise power of the mean map in the shell 1/best.
+    noise : float
+        Standard deviation of the mean map's noise over that of the signal inside the envelope.
     colour : float
         Growth of the noise towards low frequency (0: none).
     radial : float
@@ -55,7 +56,7 @@ class MapRecipe:
     best: float
     spread: float
     b_factor: float
-    snr: float
+    noise: float
     colour: float = 1.0
     radial: float = 0.8
 
@@ -86,12 +87,13 @@ def synthesise(atoms: Atoms, recipe: MapRecipe, label: str) -> SyntheticMaps:
     frequency = _frequencies(recipe.size, recipe.voxel_size)
     decay = np.exp(-0.25 * recipe.b_factor * frequency**2)
     signal = _filtered(_sum_of_atoms(atoms, truth, recipe, rng), decay)
-    noise_level = _noise_level(signal, envelope, frequency, recipe)
     signal = _local_low_pass(signal, truth, frequency, recipe)
     soft = ndimage.gaussian_filter(envelope.astype(np.float32), 1.5 / recipe.voxel_size)
     signal = signal - SOLVENT_SHARE * float(signal[envelope].mean()) * soft
     signal -= signal.mean()
-    halves = [signal + noise_level * _noise(frequency, recipe, rng) for _ in range(2)]
+    noises = [_noise(frequency, recipe, rng) for _ in range(2)]
+    level = recipe.noise * float(signal[envelope].std() / (0.5 * (noises[0] + noises[1])).std())
+    halves = [signal + level * noise for noise in noises]
     edge = 1.0 / (1.0 + (frequency * recipe.best * 0.8) ** 12)
     primary = _filtered(0.5 * (halves[0] + halves[1]), edge)
     scale = MASK_RMS / float(np.sqrt(np.mean(primary[envelope] ** 2)))
@@ -213,23 +215,11 @@ def _local_low_pass(
 
 def _noise_shape(frequency: np.ndarray, recipe: MapRecipe) -> np.ndarray:
     growth = np.sqrt(1.0 + (0.08 * recipe.colour / np.maximum(frequency, 0.01)) ** 2)
-    return growth * np.exp(-0.25 * NOISE_DECAY * recipe.b_factor * frequency**2)
+    return growth * (np.exp(-0.25 * NOISE_DECAY * recipe.b_factor * frequency**2) + NOISE_FLOOR)
 
 
 def _noise(frequency: np.ndarray, recipe: MapRecipe, rng: np.random.Generator) -> np.ndarray:
-    white = np.sqrt(2.0) * rng.standard_normal((recipe.size,) * 3)  # of one half
-    return _filtered(white, _noise_shape(frequency, recipe))
-
-
-def _noise_level(
-    signal: np.ndarray, envelope: np.ndarray, frequency: np.ndarray, recipe: MapRecipe
-) -> float:
-    """Amplitude of the mean map's noise that gives the wanted ratio in the shell 1/best."""
-    shell = np.abs(frequency * recipe.best - 1.0) < 0.1
-    inside = np.abs(np.fft.rfftn(signal * envelope)[shell]) ** 2
-    signal_power = float(inside.mean()) / float(envelope.mean())
-    white_power = float(signal.size) * float((_noise_shape(frequency, recipe)[shell] ** 2).mean())
-    return float(np.sqrt(signal_power / (recipe.snr * white_power)))
+    return _filtered(rng.standard_normal((recipe.size,) * 3), _noise_shape(frequency, recipe))
 
 
 def _rounded(density: np.ndarray) -> np.ndarray:

@@ -225,15 +225,16 @@ def _close_windows(closer: str, environment: dict[str, str], done: threading.Eve
 
 def _run(command: list[str], folder: Path, environment: dict[str, str], seconds: float) -> None:
     """Run the program to its end or to the time limit and judge its exit status."""
-    log = folder / "resmap.log"
-    with log.open("wb") as handle:
+    # Two files: standard output is buffered and would end up behind the error in a common one.
+    log, errors = folder / "resmap.log", folder / "resmap.err"
+    with log.open("wb") as handle, errors.open("wb") as error_handle:
         process = subprocess.Popen(
             command,
             cwd=folder,
             env=environment,
             stdin=subprocess.DEVNULL,
             stdout=handle,
-            stderr=subprocess.STDOUT,
+            stderr=error_handle,
             start_new_session=True,
         )
         try:
@@ -252,7 +253,7 @@ def _run(command: list[str], folder: Path, environment: dict[str, str], seconds:
             process.wait()
     if status == 0:
         return
-    last_line = _last_line(log)
+    last_line = _last_line(errors) or _last_line(log) or "(no message)"
     no_display = "DISPLAY" in last_line
     raise InputError(
         f"exit {status}: {last_line}",
@@ -268,7 +269,7 @@ def _last_line(log: Path) -> str:
         handle.seek(max(0, log.stat().st_size - _TAIL))
         text = handle.read().decode(errors="replace").replace("\r", "\n")
     lines = [line.strip() for line in text.split("\n") if line.strip()]
-    return lines[-1][:300] if lines else "(no message)"
+    return lines[-1][:300] if lines else ""
 
 
 def _read_output(folder: Path, shape: tuple[int, ...]) -> np.ndarray:

@@ -147,7 +147,7 @@ class ResolutionLoss:
         output is better than that.
     """
 
-    def __init__(self, huber_delta: float = 1.0, censored: float = 0.0):
+    def __init__(self, huber_delta: float = 1.0, censored: float = 1.0):
         self.huber_delta, self.censored = huber_delta, censored
 
     def __call__(self, output: Tensor, batch: dict[str, Tensor]) -> tuple[Tensor, dict]:

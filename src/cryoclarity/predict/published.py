@@ -149,7 +149,7 @@ def published_enhance(
     scale = percentile_scale(density)
     if scale is None:
         raise InputError("no positive density", code="PRED_NO_SIGNAL", remedy="check the mask")
-    starts = [s for s in published_starts(density.shape, settings.stride or STRIDE)]
+    starts = list(published_starts(density.shape, settings.stride or STRIDE))
     kept = [s for s in starts if cut_box(density, s, BOX).max() > 0]
     prediction = blend_uniform(density, kept, runner, scale)
     result = back_to_voxel(prediction, work.start, spacing, voxel)
@@ -185,11 +185,10 @@ def to_grid(density: np.ndarray, voxel: Triple, origin: Triple, spacing: float) 
     step = np.float32(spacing)
     place = np.array(origin, dtype=np.float32)
     nearest = np.round(place / step)
-    shift = np.zeros(3, dtype=np.float32)
-    if (np.abs(nearest - place / step) >= FORWARD_TOLERANCE).any():
-        shift = (nearest - place / step) * step
-        place = place + shift
-    start = tuple(int(round(float(p) / spacing)) for p in place)
+    shift = (nearest - place / step) * step
+    # Unlike the way back, axes that lie on the lattice but for rounding are left alone.
+    shift[np.abs(nearest - place / step) < FORWARD_TOLERANCE] = 0
+    start = tuple(int(n) for n in nearest)
     if all(v == spacing for v in voxel) and not shift.any():
         return OnGrid(density.astype(np.float32), start, (0.0, 0.0, 0.0))
     shape = tuple(

@@ -290,7 +290,9 @@ def _real_program(maps, voxel_size: float, settings: LabelSettings, mask):
         "binary": {"version": run.version, "sha256": run.sha256, "command": list(run.command)},
         "zero_share_of_box": float(zeros.mean()),
     }
-    return run.resolution, codes, {}, float(zeros[~inside].mean()), factor, record
+    outside = zeros[~inside]
+    zero_share = float(outside.mean()) if outside.size else 0.0
+    return run.resolution, codes, {}, zero_share, factor, record
 
 
 def _companion(out: Path, suffix: str) -> Path:

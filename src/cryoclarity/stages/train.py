@@ -35,6 +35,7 @@ TRAIN_COLUMNS = {
     "enhance": ("train_loss", "train_l1", "train_ssim", *validation.ENHANCE_COLUMNS),
     "resolution": ("train_loss", "train_abs", *validation.RESOLUTION_COLUMNS),
 }
+RULE_KEYS = ("rule", "percentile", "range", "clip", "mask")
 OTHER_CHECKPOINT = ("refuse", "restart", "resume")
 
 
@@ -112,6 +113,8 @@ def run_files(job: TrainJob) -> dict[str, object]:
     if job.verify:
         data.verify_shards(train + data.read_index(job.index, "val"), job.data_folder)
     prepared = _prepare(job, settings, train, initial)
+    if prepared is None:
+        return _no_data(job, settings, index_hash)
     torch.manual_seed(settings.seed)
     network = build_network(settings.network)
     if initial is not None:
@@ -128,6 +131,31 @@ def run_files(job: TrainJob) -> dict[str, object]:
     card = _write_outputs(job, trainer, prepared, index_hash)
     store.clear()
     return card
+
+
+def spec_with(text: str, network: str | None, replaced: Mapping[str, object]) -> dict[str, object]:
+    """Settings from JSON text, with some keys replaced.
+
+    Parameters
+    ----------
+    text : JSON object
+    network : name that replaces the network of another name, arguments included
+    replaced : keys and values; None leaves a key as it is
+
+    Raises
+    ------
+    ConfigError
+        When the text is no JSON object.
+    """
+    try:
+        spec = json.loads(text)
+    except json.JSONDecodeError as error:
+        raise ConfigError(f"the spec is no JSON: {error}") from error
+    if not isinstance(spec, dict):
+        raise ConfigError(f"the spec is {type(spec).__name__}, not an object")
+    if network is not None and spec.get("network", {}).get("name") != network:
+        spec["network"] = {"name": network}
+    return spec | {key: value for key, value in replaced.items() if value is not None}
 
 
 def _settings(job: TrainJob) -> tuple[TrainSettings, tuple | None]:
@@ -155,7 +183,8 @@ def _fingerprint(settings: TrainSettings, job: TrainJob) -> str:
 
 def _prepare(
     job: TrainJob, settings: TrainSettings, train: list[data.IndexEntry], initial: tuple | None
-) -> Prepared:
+) -> Prepared | None:
+    """Datasets and label constants; None when no voxel has a label."""
     source = data.BoxSource(train, job.data_folder)
     held_out = data.read_index(job.index, "val")
     if not held_out:
@@ -163,6 +192,8 @@ def _prepare(
     labels, median = None, 0.0
     if job.task == "resolution":
         labels, median = data.fit_labels(source, settings.labels)
+        if labels is None:
+            return None
         if initial is not None and initial[1].get("labels"):
             # Fine-tuning keeps the scale that the network's output already has.
             labels = LabelTransform(**initial[1]["labels"])
@@ -264,8 +295,7 @@ def _card(job: TrainJob, prepared: Prepared, index_hash: str) -> dict[str, objec
         "voxel_size": _voxel_size(attributes),
         "box": settings.box,
         "stored_box": int(attributes.get("box_size", settings.box)),
-        "normalisation": _plain(attributes.get("normalisation")),
-        "shards_spec": _plain(attributes.get("spec")),
+        "normalisation": _rule(attributes.get("normalisation")),
         "labels": prepared.labels.to_dict() if prepared.labels else None,
         "training_median": prepared.median if prepared.labels else None,
         "training": {
@@ -327,11 +357,10 @@ def _voxel_size(attributes: Mapping[str, object]) -> float:
     return float(np.atleast_1d(attributes["voxel_size"])[0])
 
 
-def _plain(value: object) -> object:
-    """Attribute that may be JSON text, as plain content."""
-    if isinstance(value, bytes):
-        value = value.decode("utf-8")
-    return json.loads(value) if isinstance(value, str) and value[:1] in "{[" else value
+def _rule(text: object) -> dict[str, object]:
+    """The rule by which inputs were scaled, without the constants of one map."""
+    found = json.loads(text) if text else {}
+    return {key: found[key] for key in RULE_KEYS if key in found}
 
 
 def _finite(row: Mapping[str, float]) -> dict[str, float]:

@@ -17,9 +17,8 @@ import torch
 from torch.utils.data import DataLoader, Dataset
 
 from cryoclarity.boxes.augment import centre_start, crop, random_placement, rotate
-from cryoclarity.errors import InputError, IntegrityError
-from cryoclarity.io.files import sha256_of
-from cryoclarity.io.shards import ShardReader
+from cryoclarity.errors import InputError
+from cryoclarity.io.shards import ShardReader, verify
 from cryoclarity.io.tables import read_table
 from cryoclarity.nets.label_transform import LabelTransform
 
@@ -83,15 +82,7 @@ def verify_shards(entries: Sequence[IndexEntry], folder: Path) -> None:
         SHARD_CORRUPT at the first difference.
     """
     for entry in entries:
-        path = folder / entry.path
-        found = sha256_of(path) if path.exists() else "no file"
-        if found != entry.sha256:
-            raise IntegrityError(
-                f"expected {entry.sha256}, found {found}",
-                code="SHARD_CORRUPT",
-                file=path,
-                remedy="run the shards stage of this entry again",
-            )
+        verify(folder / entry.path, entry.sha256)
 
 
 def epoch_length(entries: Sequence[IndexEntry], batch_size: int) -> int:
@@ -146,7 +137,7 @@ class BoxSource:
         if entry not in self._readers:
             self._readers[entry] = ShardReader(self.folder / self.entries[entry].path)
             if len(self._readers) > OPEN_SHARDS:
-                self._readers.popitem(last=False)
+                self._readers.popitem(last=False)[1].close()
         self._readers.move_to_end(entry)
         return self._readers[entry]
 
@@ -292,18 +283,17 @@ def fixed_keys(entries: Sequence[IndexEntry], limit: int) -> list[Key]:
     return [(0, 0, int(owner[i]), int(i - first[owner[i]])) for i in chosen]
 
 
-def fit_labels(source: BoxSource, kind: str, limit: int = 5_000) -> tuple[LabelTransform, float]:
+def fit_labels(
+    source: BoxSource, kind: str, limit: int = 5_000
+) -> tuple[LabelTransform | None, float]:
     """Constants of the label standardisation, and the median label in angstrom.
+
+    Without a single labelled voxel the constants are None.
 
     Parameters
     ----------
     source : training boxes; at most `limit` of them are read
     kind : 'log2' or 'angstrom'
-
-    Raises
-    ------
-    InputError
-        TRAIN_NO_DATA when no voxel is labelled.
     """
     values = []
     for _, _, entry, box in fixed_keys(source.entries, limit):
@@ -312,7 +302,7 @@ def fit_labels(source: BoxSource, kind: str, limit: int = 5_000) -> tuple[LabelT
         values.append(target[(arrays["mask"] == LABELLED) & np.isfinite(target) & (target > 0)])
     labels = np.concatenate(values).astype(np.float64)
     if labels.size == 0:
-        raise InputError("no voxel of the training split has a label", code="TRAIN_NO_DATA")
+        return None, 0.0
     raw = LabelTransform(kind).raw(labels)
     # A single level has no spread; dividing by 1 keeps it finite.
     std = float(raw.std()) or 1.0

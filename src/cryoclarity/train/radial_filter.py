@@ -59,30 +59,6 @@ def fit_radial_filter(
     return np.arange(len(gain)) / (n * voxel_size), gain
 
 
-def apply_radial_filter(
-    density: np.ndarray,
-    voxel_size: tuple[float, float, float],
-    frequency: np.ndarray,
-    gain: np.ndarray,
-) -> np.ndarray:
-    """Filter a map by a radial gain, linearly interpolated; beyond the last shell its value holds.
-
-    Parameters
-    ----------
-    density : (z, y, x)
-    voxel_size : (x, y, z), angstrom
-    frequency, gain : as from `fit_radial_filter`
-
-    Returns
-    -------
-    ndarray, (z, y, x) float32
-    """
-    factor = np.interp(_frequency(density.shape, voxel_size), frequency, gain)
-    return np.fft.irfftn(np.fft.rfftn(density) * factor, density.shape, axes=(0, 1, 2)).astype(
-        np.float32
-    )
-
-
 def write_radial_filter(path: str | Path, frequency: np.ndarray, gain: np.ndarray) -> None:
     """Write the table ``frequency_inv_a gain``."""
     rows = [

@@ -15,7 +15,7 @@ from cryoclarity.nets.registry import box_multiple, network_description
 # Settings that change neither order nor arithmetic: a run may be resumed with others.
 FREE_SETTINGS = ("checkpoint_minutes", "workers", "keep_checkpoints")
 ENHANCE_LOSS = {"smooth_l1": 1.0, "ssim": 1.0, "beta": 0.1, "window": 7, "sigma": 1.5}
-RESOLUTION_LOSS = {"huber_delta": 1.0, "censored": 0.0}
+RESOLUTION_LOSS = {"huber_delta": 1.0, "censored": 1.0}
 TASK_DEFAULTS: dict[str, dict[str, object]] = {
     "enhance": {
         "network": {"name": "scunet", "drop_path_rate": 0.1},
