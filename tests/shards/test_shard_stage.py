@@ -46,10 +46,14 @@ def pair(tmp_path):
     target = blob_volume((36, 40, 44), 1.3)
     noise = np.random.default_rng(2).standard_normal(target.density.shape) * 0.02
     density = gaussian_filter(target.density, 1.0) * 7 + noise
-    return ShardInputs(
-        map=write(tmp_path / "map.mrc", target.with_density(density)),
-        target=write(tmp_path / "target.mrc", target),
-    ), target.with_density(density), target
+    return (
+        ShardInputs(
+            map=write(tmp_path / "map.mrc", target.with_density(density)),
+            target=write(tmp_path / "target.mrc", target),
+        ),
+        target.with_density(density),
+        target,
+    )
 
 
 def test_boxes_hold_the_resampled_scaled_volumes(pair, tmp_path):
@@ -275,6 +279,15 @@ def test_coarse_voxels_are_skipped_for_the_fine_data_set(pair, tmp_path):
     with pytest.raises(Skip, match=r"1\.3 A is not below 0\.8") as caught:
         run_entry(job)
     assert caught.value.code == "SEL_F09_VOXEL"
+
+
+def test_the_fine_data_set_is_for_the_maps_that_its_network_serves():
+    from cryoclarity.predict.model import dataset_for
+    from cryoclarity.stages.shards import FINE_TOLERANCE, FINE_VOXEL
+
+    for voxel in (0.79, 0.7985, 0.7995, 0.8, 0.9):
+        served = dataset_for("enhance", Grid((4, 4, 4), (1.0, voxel, 1.0))) == "enhance_0.5"
+        assert served == (voxel < FINE_VOXEL - FINE_TOLERANCE)
 
 
 def test_labels_of_the_workflow(labelled, tmp_path):

@@ -192,7 +192,7 @@ def refuse_leaks(edges: Iterable[Edge], entries: Iterable[EntryFacts]) -> None:
         return
     split = {entry.emdb_id: entry.split for entry in entries}
     edge = leaks[0]
-    more = f", and {len(leaks) - 1} more edges" if len(leaks) > 1 else ""
+    more = f" ({len(leaks)} such edges in all)" if len(leaks) > 1 else ""
     raise ConfigError(
         f"{edge.first} ({split[edge.first]}) and {edge.second} ({split[edge.second]}) are joined "
         f"by {edge.kind} {edge.detail}{more}",

@@ -36,9 +36,7 @@ def generator_for(label: str) -> np.random.Generator:
     return np.random.Generator(np.random.PCG64(zlib.crc32(label.encode("ascii"))))
 
 
-def _sequence(
-    backbone: np.ndarray, centre: np.ndarray, kind: str, rng: np.random.Generator
-) -> str:
+def _sequence(backbone: np.ndarray, centre: np.ndarray, kind: str, rng: np.random.Generator) -> str:
     """Choose letters: hydrophobic where the side chain points to the core, else polar."""
     letters = []
     for i, (n, ca, c, _) in enumerate(backbone):
@@ -120,7 +118,9 @@ def sheet_between_helices(
     parts = [(b, "strand") for b in _sheet(strands, length, 0.0, False)]
     for side, y in helices:
         azimuth = float(rng.uniform(0.0, 360.0))
-        parts.append((_helix(helix_length, False, azimuth, -side * 15.0, (side * 10.2, y, 0)), "helix"))
+        parts.append(
+            (_helix(helix_length, False, azimuth, -side * 15.0, (side * 10.2, y, 0)), "helix")
+        )
     return _finish(parts, label)
 
 
@@ -138,14 +138,14 @@ def rna_bundle(length: int, label: str) -> Chains:
     return chains
 
 
-def dna_complex(length: int, helix_length: int, label: str) -> Chains:
-    """Return a DNA duplex along y, clasped by helices on both sides."""
+def dna_complex(length: int, helix_length: int, sides: Sequence[float], label: str) -> Chains:
+    """Return a DNA duplex along y with three helices on each of its sides (+1, -1 on x)."""
     rng = generator_for(f"{label} dna")
     letters = "".join("ATGC"[int(i)] for i in rng.integers(0, 4, length))
     dna = move_chains(build_duplex(letters, B_DNA), rotation_about("x", -90.0), np.zeros(3))
     obstacles = np.array([v for chain in dna for residue in chain for v in residue.atoms.values()])
     parts = []
-    for side in (1.0, -1.0):
+    for side in sides:
         for k, (out, y) in enumerate(((15.0, -5.0), (15.0, 5.2), (23.6, 0.0))):
             size = helix_length - 2 * k
             azimuth = float(rng.uniform(0.0, 360.0))
@@ -167,8 +167,8 @@ FOLDS: dict[str, Callable[[str], Chains]] = {
     "rna_duplexes": lambda label: rna_bundle(12, label),
     "large_sandwich": lambda label: sandwich(7, 11, label),
     "small_sandwich": lambda label: sandwich(4, 7, label),
-    "dna_and_helices": lambda label: dna_complex(14, 20, label),
-    "small_mixed": lambda label: sheet_between_helices(4, 8, 13, [(1, -3.0), (-1, 3.0)], label),
+    "dna_and_helices": lambda label: dna_complex(14, 20, (1.0, -1.0), label),
+    "small_dna_and_helices": lambda label: dna_complex(8, 15, (1.0,), label),
     "five_helices": lambda label: helix_bundle(
         [(-0.5, 0.0), (0.5, 0.0), (0.0, 0.87), (0.0, -0.87), (1.0, 0.87)], 30, label
     ),

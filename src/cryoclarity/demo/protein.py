@@ -188,9 +188,9 @@ def _overlap(rotamers: np.ndarray, around: np.ndarray) -> np.ndarray:
     flat = rotamers.reshape(-1, 3)
     if not len(flat) or not len(around):
         return np.zeros(len(rotamers))
-    squared = (
-        (flat**2).sum(-1)[:, None] + (around**2).sum(-1)[None] - 2.0 * flat @ around.T
-    ).clip(0.0)
+    squared = ((flat**2).sum(-1)[:, None] + (around**2).sum(-1)[None] - 2.0 * flat @ around.T).clip(
+        0.0
+    )
     penalty = np.clip(CLASH - np.sqrt(squared), 0.0, None) ** 2
     return penalty.reshape(len(rotamers), -1).sum(axis=1)
 

@@ -62,5 +62,6 @@ def solvent_standardise(
     clip: tuple[float, float] = SOLVENT_CLIP,
 ) -> np.ndarray:
     """Return (density - median) / deviation, clipped, float32."""
-    scaled = (density - np.float32(median)) / np.float32(deviation)
-    return np.clip(scaled, *clip).astype(np.float32, copy=False)
+    scaled = density.astype(np.float32, copy=False) - np.float32(median)
+    scaled /= np.float32(deviation)
+    return np.clip(scaled, *clip, out=scaled)

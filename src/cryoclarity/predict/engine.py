@@ -92,7 +92,9 @@ class Runner:
         return np.concatenate(parts)
 
     def _forward(self, boxes: np.ndarray) -> np.ndarray:
-        with torch.inference_mode():
+        # Without these a GPU rounds convolutions to 10 bits and picks kernels by timing.
+        exact = torch.backends.cudnn.flags(benchmark=False, deterministic=True, allow_tf32=False)
+        with torch.inference_mode(), exact:
             output = self.network(torch.from_numpy(boxes)[:, None].to(self.device))
         return output[:, 0].float().cpu().numpy()
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import math
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field, fields, replace
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 
 import numpy as np
@@ -147,8 +147,7 @@ def _number(text: str | None) -> float | None:
 
 def _gates(spec: Mapping) -> LabelGates:
     """Gates of a specification; what it does not name keeps its default."""
-    known = {gate.name for gate in fields(LabelGates)}
-    given = {name: value for name, value in spec.get("gates", {}).items() if name in known}
+    given = dict(spec.get("gates", {}))
     if "median_range" in given:
         given["median_range"] = tuple(given["median_range"])
     return LabelGates(**given)

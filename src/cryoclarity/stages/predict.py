@@ -134,7 +134,7 @@ def run_entry(job: EntryJob) -> dict[str, float | int] | None:
     """Predict for one entry of a batch.
 
     The spec holds ``task``, ``weights`` (folder or card by data set), ``splits`` and optionally
-    ``stride blend batch_size device``.
+    ``stride blend batch_size device amplitude``.
     """
     spec, task = job.spec, job.spec["task"]
     splits = spec.get("splits")
@@ -147,7 +147,7 @@ def run_entry(job: EntryJob) -> dict[str, float | int] | None:
     volume = read_map(fetched(job).map)
     folder = _entry_weights(spec, dataset_for(task, volume.grid))
     model = load_model(folder, task)
-    keys = ("stride", "blend", "batch_size", "device")
+    keys = ("stride", "blend", "batch_size", "device", "amplitude")
     settings = {key: spec[key] for key in keys if spec.get(key) is not None}
     prediction = _predict(volume, model, Options(task, settings=settings), None)
     label = header_label(task, model.sha256)

@@ -38,7 +38,10 @@ from cryoclarity.stages.common import fetched
 LOGGER = logging.getLogger(__name__)
 SPACING = {"enhance_1.0": 1.0, "enhance_0.5": 0.5, "resolution_1.0": 1.0}
 DEFAULT_BOX = {"enhance": (60, 30), "resolution": (16, 16)}
-FINE_VOXEL = 0.8  # angstrom; inference chooses the 0.5 A network below it
+# Angstrom; the same rule by which inference chooses the 0.5 A network, so that no map trains a
+# network that would not serve it.
+FINE_VOXEL = 0.8
+FINE_TOLERANCE = 1e-3
 COVERAGE_RADIUS = 4.0  # angstrom around an atom
 IDENTITY = ("emdb_id", "pdb_id", "split", "group")
 
@@ -177,7 +180,10 @@ def run_files(
     padded = padded_share(grid.shape, selection.starts, settings.box_size)
     write_json(
         out.with_suffix(".json") if out.suffix == ".h5" else Path(f"{out}.json"),
-        record | identity | facts | {
+        record
+        | identity
+        | facts
+        | {
             "dataset": settings.dataset,
             "file": out.name,
             "grid_shape": list(grid.shape),
@@ -200,10 +206,9 @@ def run_entry(job: EntryJob) -> dict[str, object]:
     settings = ShardSettings(**{name: job.spec[name] for name in known if name in job.spec})
     files = fetched(job)
     if settings.dataset == "enhance_0.5":
-        limit = float(job.spec.get("fine_voxel", FINE_VOXEL))
         smallest = min(read_map(files.map).grid.voxel_size)
-        if smallest >= limit:
-            raise Skip(f"voxel {smallest:.4g} A is not below {limit} A", code="SEL_F09_VOXEL")
+        if smallest >= FINE_VOXEL - FINE_TOLERANCE:
+            raise Skip(f"voxel {smallest:.4g} A is not below {FINE_VOXEL} A", code="SEL_F09_VOXEL")
     if settings.task == "enhance":
         folder = job.upstream["simulate"].folder
         inputs = ShardInputs(

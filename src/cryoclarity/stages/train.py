@@ -315,7 +315,7 @@ def _no_data(job: TrainJob, settings: TrainSettings, index_hash: str) -> dict[st
     """Leave marked, empty outputs behind so that a workflow can go on, or refuse."""
     if not job.allow_empty:
         raise InputError(
-            "the training split has no box",
+            "the training split has no box, or no labelled voxel",
             code="TRAIN_NO_DATA",
             file=job.index,
             remedy="add entries, or look into the rejected table for why they are missing",

@@ -1,0 +1,93 @@
+"""Options of the prediction, shared by the script and the console commands."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+BLENDS = ("gaussian", "hann", "uniform")
+GIGABYTE = 1_000_000_000
+
+
+def prediction_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add everything but task, map, weights and output."""
+    add = parser.add_argument
+    add("--half1", type=Path, metavar="FILE", help="half map; with --half2 the mean replaces --map")
+    add("--half2", type=Path, metavar="FILE", help="the other half map")
+    add(
+        "--mode",
+        choices=("default", "published"),
+        default="default",
+        help="published: the original program step by step, with its faults, for bare weights too",
+    )
+    add("--voxel-size", type=float, metavar="A", help="angstrom; replaces the header's")
+    add("--mask", type=Path, metavar="FILE", help="mask map, placed by its position in space")
+    add(
+        "--mask-contour",
+        type=float,
+        metavar="LEVEL",
+        help="inside is at or above it (default: half of the maximum; 0 in published mode)",
+    )
+    add("--mask-invert", action="store_true", help="keep the outside of mask or model zone")
+    add("--mask-model", type=Path, metavar="FILE", help="keep the zone around these atoms")
+    add("--mask-radius", type=float, default=4.0, metavar="A", help="of the zone, angstrom")
+    add(
+        "--stride",
+        type=int,
+        metavar="VOXELS",
+        help="step between boxes on the network's grid (default: half a box; 12 if published)",
+    )
+    add("--blend", choices=BLENDS, default="gaussian", help="weights of overlapping boxes")
+    add("--batch-size", type=int, metavar="BOXES", help="boxes at a time (default: by device)")
+    add("--device", default="auto", help="auto, cpu, cuda or cuda:N")
+    add(
+        "--amplitude",
+        choices=("fitted", "network"),
+        default="fitted",
+        help="fitted: scale and offset of the input inside the mask; network: its own units",
+    )
+    add("--seed", type=int, help="of the coin toss by which the published program pads")
+    add("--invert", action="store_true", help="change the sign of the input first")
+    add("--max-memory", type=float, metavar="GB", help="largest host memory, gigabytes")
+
+
+def inputs_and_options(arguments: argparse.Namespace, task: str, weights: Path):
+    """Return what the stage needs from parsed arguments.
+
+    Raises
+    ------
+    ConfigError
+        A value that no option can take.
+    """
+    from cryoclarity.errors import ConfigError
+    from cryoclarity.stages.predict import Inputs, Options
+
+    for name in ("stride", "batch_size", "voxel_size", "mask_radius", "max_memory"):
+        value = getattr(arguments, name)
+        if value is not None and not value > 0:
+            raise ConfigError(f"--{name.replace('_', '-')} {value} must be positive")
+    if (arguments.half1 is None) != (arguments.half2 is None):
+        raise ConfigError("--half1 and --half2 belong together")
+    halves = None if arguments.half1 is None else (arguments.half1, arguments.half2)
+    inputs = Inputs(
+        weights=weights,
+        map=arguments.map,
+        half_maps=halves,
+        voxel_size=arguments.voxel_size,
+        mask=arguments.mask,
+        mask_model=arguments.mask_model,
+        mask_contour=arguments.mask_contour,
+        mask_radius=arguments.mask_radius,
+        mask_invert=arguments.mask_invert,
+    )
+    limit = arguments.max_memory
+    settings = {
+        "stride": arguments.stride,
+        "blend": arguments.blend,
+        "batch_size": arguments.batch_size,
+        "device": arguments.device,
+        "amplitude": arguments.amplitude,
+        "invert": arguments.invert,
+        "max_memory": None if limit is None else int(limit * GIGABYTE),
+    }
+    return inputs, Options(task, arguments.mode, arguments.seed, settings)
