@@ -1,7 +1,7 @@
 # Maps, half maps and models by id: verified, hashed, renamed into place.
 rule demo_archive:
     input:
-        entries=ancient("config/demo_entries.tsv"),
+        entries=PLAN.config["entries"],
     output:
         index="results/demo_archive/archive.tsv",
     log:

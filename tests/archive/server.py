@@ -32,7 +32,7 @@ class Server(socketserver.ThreadingTCPServer):
 
     @property
     def base(self) -> str:
-        return "http://127.0.0.1:{}".format(self.server_address[1])
+        return f"http://127.0.0.1:{self.server_address[1]}"
 
     def close(self) -> None:
         self.shutdown()

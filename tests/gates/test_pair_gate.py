@@ -87,9 +87,9 @@ def test_score_is_the_mean_density_at_atoms(pair):
 
 def test_displaced_model(pair):
     volume, atoms = pair
-    moved = atoms_at(atoms.xyz + (0.0, 8.0, 8.0))
+    moved = atoms_at(atoms.xyz + np.array([0.0, 8.0, 8.0]))
     assert codes(fit_scores(volume, moved, 3.0))[0] == "PAIR_NO_FIT"
-    outside = atoms_at(atoms.xyz + (40.0, 0.0, 0.0))
+    outside = atoms_at(atoms.xyz + np.array([40.0, 0.0, 0.0]))
     assert codes(fit_scores(volume, outside, 3.0)) == ["PAIR_OUTSIDE"]
 
 
@@ -149,7 +149,7 @@ def test_half_maps():
     other = Grid(GRID.shape, GRID.voxel_size, (0.0, 0.0, 0.0))
     check_half_grids(GRID, (GRID, GRID))
     check_half_contents("a", ("b", "c"))
-    with pytest.raises(InputError, match="PAIR_HALF_MISMATCH.*half map 2"):
+    with pytest.raises(InputError, match=r"PAIR_HALF_MISMATCH.*half map 2"):
         check_half_grids(GRID, (GRID, other))
     for primary, halves in (("a", ("b", "b")), ("a", ("b", "a"))):
         with pytest.raises(InputError, match="PAIR_HALF_SAME"):

@@ -73,7 +73,9 @@ def with_value(value, place=(1, 2, 3)):
     return data
 
 
-PDB_LINE = "ATOM  {:5d}  {:<3s} {:3s} {:1s}{:4d}    {:8.3f}{:8.3f}{:8.3f}{:6.2f}{:6.2f}          {:>2s}"
+PDB_LINE = (
+    "ATOM  {:5d}  {:<3s} {:3s} {:1s}{:4d}    {:8.3f}{:8.3f}{:8.3f}{:6.2f}{:6.2f}          {:>2s}"
+)
 
 
 def pdb_atoms(count=20, residue="ALA", step=1.5, occupancy=1.0):
@@ -161,7 +163,6 @@ GOOD = map_bytes()
 NOISE = np.random.default_rng(3).bytes(5000)
 PDB = pdb_text().encode()
 CIF = cif_text().encode()
-BIG = (9, 10, 11)
 
 # name -> (file name, bytes, kind, code); '' is a good file.
 MAPS = {

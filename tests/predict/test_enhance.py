@@ -125,6 +125,16 @@ def test_inverted_contrast_is_noticed_and_can_be_undone():
     assert np.array_equal(turned.density, enhance(volume, model_of(Identity()), CPU).density)
 
 
+def test_voxels_far_too_coarse_are_refused_before_any_memory_is_taken():
+    coarse = Volume(blob_volume().density, Grid((30, 26, 28), (40.0,) * 3))
+    with pytest.raises(InputError) as caught:
+        enhance(coarse, model_of(Identity()), CPU)
+    assert caught.value.code == "PRED_MEMORY"
+    blurred = Volume(blob_volume((10, 10, 10)).density, Grid((10, 10, 10), (4.0,) * 3))
+    warnings = enhance(blurred, model_of(Identity()), CPU).warnings
+    assert [code for code, _ in warnings] == ["W_PRED_UNTRAINED"]
+
+
 def test_maps_smaller_than_a_box_are_padded():
     volume = blob_volume(shape=(9, 11, 10))
     found = enhance(volume, model_of(Identity(), box=24), CPU)

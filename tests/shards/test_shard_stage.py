@@ -18,7 +18,9 @@ from cryoclarity.boxes.tiling import box_starts
 from cryoclarity.density.resample import network_grid, resample
 from cryoclarity.errors import ConfigError, InputError
 from cryoclarity.grid import Grid, Volume
+from cryoclarity.io.atoms import Atoms
 from cryoclarity.io.maps import write_map
+from cryoclarity.io.model import write_mmcif
 from cryoclarity.io.shards import ShardReader, verify
 from cryoclarity.stages.batch import EntryJob, Skip, Upstream
 from cryoclarity.stages.shards import ShardInputs, ShardSettings, run_entry, run_files
@@ -132,6 +134,46 @@ def test_unmodelled_density_drops_a_box():
     high = select_by_target(target, starts, 8, 0.005, Coverage(density, zone, 0.3))
     assert low.dropped == {} and len(low.starts) == 2
     assert high.dropped == {"low_coverage": 1} and high.starts == [(0, 0, 0)]
+
+
+def two_residues(positions):
+    """One CA atom for each residue, all of chain A."""
+    count = len(positions)
+    blank = np.full(count, "")
+    return Atoms(
+        xyz=np.array(positions, dtype=float),
+        element=np.full(count, "C"),
+        atomic_number=np.full(count, 6),
+        name=np.full(count, "CA"),
+        residue_name=np.full(count, "ALA"),
+        chain=np.full(count, "A"),
+        residue_number=np.arange(1, count + 1),
+        insertion_code=blank,
+        altloc=blank,
+        occupancy=np.ones(count),
+        b_iso=np.ones(count),
+        kind=np.full(count, "protein"),
+        residue_index=np.arange(count),
+    )
+
+
+@pytest.mark.parametrize("weak", [[], [["A", 2, "", "ALA"]]])
+def test_a_residue_that_the_map_does_not_show_explains_nothing(tmp_path, weak):
+    points = np.zeros((16, 16, 32))
+    points[8, 8, [8, 24]] = 1
+    target = Volume(gaussian_filter(points, 1.5).astype(np.float32), Grid(points.shape, (1.0,) * 3))
+    inputs = ShardInputs(
+        map=write(tmp_path / "m.mrc", target),
+        target=write(tmp_path / "t.mrc", target),
+        model=tmp_path / "m.cif",
+        record=tmp_path / "t.json",
+        contour=0.2 * float(target.density.max()),
+    )
+    write_mmcif(inputs.model, two_residues([(8, 8, 8), (24, 8, 8)]), "1abc")
+    inputs.record.write_text(json.dumps({"outcome": {"residues_without_density": weak}}))
+    facts = run_files(inputs, tmp_path / "s.h5", ShardSettings("enhance_1.0", 16, 16))
+    assert facts["dropped"] == ({"low_coverage": 1} if weak else {})
+    assert ShardReader(tmp_path / "s.h5").columns["origin"][0].tolist() == [0, 0, 0]
 
 
 def test_a_small_map_is_padded(tmp_path):

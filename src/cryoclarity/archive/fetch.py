@@ -6,6 +6,7 @@ because a cut or replaced body shows only at the end.
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import logging
 import shutil
@@ -119,6 +120,7 @@ class _Body:
     status: int
     length: int | None
     blocks: Iterator[bytes]
+    close: Callable[[], None]
     etag: str = ""
     last_modified: str = ""
 
@@ -131,12 +133,14 @@ def _local(source: Source, path: str) -> _Body:
         if error.code == "FILE_MISSING":
             raise InputError(f"{path} is not in the archive", code="NET_NOT_FOUND") from error
         raise
-    return _Body(url=path, status=200, length=file.stat().st_size, blocks=_blocks_of(file))
-
-
-def _blocks_of(file: Path) -> Iterator[bytes]:
-    with file.open("rb") as handle:
-        yield from iter(lambda: handle.read(BLOCK), b"")
+    handle = file.open("rb")
+    return _Body(
+        url=path,
+        status=200,
+        length=file.stat().st_size,
+        blocks=iter(lambda: handle.read(BLOCK), b""),
+        close=handle.close,
+    )
 
 
 def _remote(client: Client, url: str) -> _Body:
@@ -146,22 +150,23 @@ def _remote(client: Client, url: str) -> _Body:
         status=answer.status,
         length=answer.length,
         blocks=client.body(answer),
+        close=answer.response.close,
         etag=answer.etag,
         last_modified=answer.last_modified,
     )
 
 
 def _attempt(opener: Callable[[], _Body], path: str, out: Path, gate: Gate) -> dict[str, object]:
-    body = opener()
-    _check_space(out, body.length or 0)
-    digest, size = hashlib.sha256(), 0
-    with atomic_path(out) as temporary:
-        with temporary.open("wb") as handle:
-            for block in body.blocks:
-                digest.update(block)
-                size += len(block)
-                handle.write(block)
-        facts = _judged(gate, temporary, out, body.length)
+    with contextlib.closing(opener()) as body:
+        _check_space(out, body.length or 0)
+        digest, size = hashlib.sha256(), 0
+        with atomic_path(out) as temporary:
+            with temporary.open("wb") as handle:
+                for block in body.blocks:
+                    digest.update(block)
+                    size += len(block)
+                    handle.write(block)
+            facts = _judged(gate, temporary, out, body.length)
     return {
         "name": out.name,
         "path": path,

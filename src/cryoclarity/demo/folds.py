@@ -22,7 +22,7 @@ from cryoclarity.io.atoms import Atoms
 
 ATOMIC_NUMBER = {"C": 6, "N": 7, "O": 8, "P": 15, "S": 16}
 HELIX_SPACING = 9.8  # angstrom between axes of packed helices
-STRAND_SPACING = 4.85  # angstrom: N...O 2.85 between parallel strands in register
+STRAND_SPACING = 4.9  # angstrom: N...O 2.9 between parallel strands in register
 SHEET_SPACING = 10.4
 
 CORE_LETTERS = {"helix": "LLLLAAVIIMFLAG", "strand": "VVIIFLTYVCAW"}

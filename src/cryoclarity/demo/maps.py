@@ -45,6 +45,8 @@ class MapRecipe:
         Decay of the signal; the noise decays less.
     noise : float
         Standard deviation of the mean map's noise over that of the signal inside the envelope.
+    sharpening : float
+        B factor by which the deposited maps were sharpened (negative: blunted) up to 1/best.
     colour : float
         Growth of the noise towards low frequency (0: none).
     radial : float
@@ -57,6 +59,7 @@ class MapRecipe:
     spread: float
     b_factor: float
     noise: float
+    sharpening: float = 0.0
     colour: float = 1.0
     radial: float = 0.8
 
@@ -94,6 +97,8 @@ def synthesise(atoms: Atoms, recipe: MapRecipe, label: str) -> SyntheticMaps:
     noises = [_noise(frequency, recipe, rng) for _ in range(2)]
     level = recipe.noise * float(signal[envelope].std() / (0.5 * (noises[0] + noises[1])).std())
     halves = [signal + level * noise for noise in noises]
+    lift = np.exp(0.25 * recipe.sharpening * np.minimum(frequency, 1.0 / recipe.best) ** 2)
+    halves = [_filtered(half, lift) for half in halves]
     edge = 1.0 / (1.0 + (frequency * recipe.best * 0.8) ** 12)
     primary = _filtered(0.5 * (halves[0] + halves[1]), edge)
     scale = MASK_RMS / float(np.sqrt(np.mean(primary[envelope] ** 2)))

@@ -86,7 +86,7 @@ class Segment:
 def build_proteins(segments: Sequence[Segment], obstacles: np.ndarray) -> list[list[Residue]]:
     """Put side chains on placed segments so that they avoid each other and the obstacles.
 
-    Every residue takes the rotamer of least overlap with all that stands, in three sweeps; one
+    Every residue takes the rotamer of least overlap with all that stands, in two sweeps; one
     that still overlaps is cut back to alanine, as a designer of the sequence would do.
 
     Parameters
@@ -104,7 +104,8 @@ def build_proteins(segments: Sequence[Segment], obstacles: np.ndarray) -> list[l
     flat_names = [name for chain in names for name in chain]
     main = [np.array(list(frame.values())) for frame in frames]
     choices = [_rotamer_coordinates(n, f) for n, f in zip(flat_names, frames, strict=True)]
-    picked = _pack(choices, main, obstacles)
+    bound = np.array([name == "PRO" for name in flat_names])  # its ring touches its own backbone
+    picked = _pack(choices, main, obstacles, bound)
     chains, position = [], 0
     for chain in names:
         built = []
@@ -135,22 +136,23 @@ def _rotamer_coordinates(name: str, frame: dict[str, np.ndarray]) -> np.ndarray:
 
 
 def _pack(
-    choices: list[np.ndarray], main: list[np.ndarray], obstacles: np.ndarray
+    choices: list[np.ndarray], main: list[np.ndarray], obstacles: np.ndarray, bound: np.ndarray
 ) -> list[np.ndarray | None]:
     centre = np.array([atoms[1] for atoms in main])
     near = np.linalg.norm(centre[:, None] - centre[None], axis=-1) < NEIGHBOURS
     fixed = []
     for i, atoms in enumerate(main):
         around = [main[j] for j in np.flatnonzero(near[i]) if j != i]
-        around.append(atoms[:1])
-        around.append(atoms[2:4])
+        around += [] if bound[i] else [atoms[:1], atoms[2:4]]
         distance = np.linalg.norm(obstacles - atoms[1], axis=-1)
         around.append(obstacles[distance < NEIGHBOURS])
         fixed.append(np.concatenate(around))
     static = [_overlap(c, f) for c, f in zip(choices, fixed, strict=True)]
-    picked: list[np.ndarray | None] = [c[int(np.argmin(s))] for c, s in zip(choices, static)]
+    picked: list[np.ndarray | None] = [
+        c[int(np.argmin(s))] for c, s in zip(choices, static, strict=True)
+    ]
     costs = np.zeros(len(choices))
-    for _ in range(4):
+    for _ in range(2):
         for i, rotamers in enumerate(choices):
             if rotamers.shape[1] == 0:
                 continue

@@ -14,6 +14,7 @@ AUTOMATIC_SHARE = 0.05  # of the blurred maximum
 BINARY_TOLERANCE = 1e-6
 EDGE_VOXELS = 3.0
 CONTOUR_BINS = 512
+SLAB_SECTIONS = 32
 
 
 def automatic_mask(density: np.ndarray) -> np.ndarray:
@@ -53,9 +54,17 @@ def soft_edge(inside: np.ndarray, width: float = EDGE_VOXELS) -> np.ndarray:
     """
     if inside.all():
         return np.ones(inside.shape, dtype=np.float32)
-    distance = distance_transform_edt(~inside).astype(np.float32)
-    phase = np.minimum(distance / np.float32(width), np.float32(1))
-    return np.float32(0.5) * (np.float32(1) + np.cos(np.float32(np.pi) * phase))
+    edge = np.zeros(inside.shape, dtype=np.float32)
+    margin = math.ceil(width)
+    for first in range(0, len(inside), SLAB_SECTIONS):
+        # The distance transform takes 40 bytes per voxel, hence slabs.
+        start = max(first - margin, 0)
+        slab = inside[start : first + SLAB_SECTIONS + margin]
+        if slab.any():
+            phase = np.minimum(distance_transform_edt(~slab) / width, 1.0)
+            part = 0.5 * (1.0 + np.cos(np.pi * phase))
+            edge[first : first + SLAB_SECTIONS] = part[first - start :][:SLAB_SECTIONS]
+    return edge
 
 
 def zone_mask(positions: np.ndarray, grid: Grid, radius: float) -> np.ndarray:
@@ -96,9 +105,10 @@ def suggest_contour(density: np.ndarray) -> float:
     because the many weak voxels would otherwise hide the molecule. A density without positive
     voxels gives 0.
     """
-    positive = np.sqrt(density[density > 0], dtype=np.float64)
+    positive = density[density > 0]
     if not positive.size:
         return 0.0
+    np.sqrt(positive, out=positive)
     counts, edges = np.histogram(positive, CONTOUR_BINS)
     centres = 0.5 * (edges[:-1] + edges[1:])
     below = np.cumsum(counts)[:-1]

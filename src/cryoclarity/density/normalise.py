@@ -51,8 +51,25 @@ def solvent_statistics(density: np.ndarray, mask: np.ndarray) -> tuple[float, fl
     median, deviation : float
     """
     outside = density[~mask]
-    median = float(np.median(outside if outside.size else density))
-    return median, float(density[mask].std(dtype=np.float64))
+    if not outside.size:
+        outside = density.flatten()
+    median = float(np.median(outside, overwrite_input=True))
+    del outside
+    return median, masked_deviation(density, mask)
+
+
+def masked_deviation(density: np.ndarray, mask: np.ndarray) -> float:
+    """Return the standard deviation inside a mask, in float64 but section by section.
+
+    Two passes, so that a large offset costs no precision. An empty mask gives 0.
+    """
+    count = np.count_nonzero(mask)
+    if not count:
+        return 0.0
+    pairs = [(section, inside) for section, inside in zip(density, mask, strict=True)]
+    mean = sum(float(s[inside].sum(dtype=np.float64)) for s, inside in pairs) / count
+    squares = sum(float(np.square(s[inside] - np.float64(mean)).sum()) for s, inside in pairs)
+    return float(np.sqrt(squares / count))
 
 
 def solvent_standardise(

@@ -20,7 +20,7 @@ SIZE_TOLERANCE = 1e-4
 # Source frequencies up to this multiple of the target's Nyquist frequency pass.
 PASS_TOLERANCE = 1e-6
 KEYS_A = -0.5
-SLAB_VALUES = 1 << 21
+SLAB_VALUES = 1 << 20
 
 
 def network_grid(grid: Grid, spacing: float) -> Grid:
@@ -44,7 +44,9 @@ def network_grid(grid: Grid, spacing: float) -> Grid:
     return Grid(shape, (spacing,) * 3, grid.origin)
 
 
-def resample(density: np.ndarray, source: Grid, target: Grid) -> np.ndarray:
+def resample(
+    density: np.ndarray, source: Grid, target: Grid, *, overwrite: bool = False
+) -> np.ndarray:
     """Resample with band limit; just beyond the source it is mirrored, further out constant.
 
     Parameters
@@ -52,6 +54,8 @@ def resample(density: np.ndarray, source: Grid, target: Grid) -> np.ndarray:
     density : (nz, ny, nx), on `source`
     source, target : Grid
         Any spacings and origins.
+    overwrite : bool
+        `density` may be used as working memory; it is worthless afterwards.
 
     Returns
     -------
@@ -65,16 +69,21 @@ def resample(density: np.ndarray, source: Grid, target: Grid) -> np.ndarray:
     """
     if source.same_frame(target):
         return density.astype(np.float32)
-    return apply_separable(density, _operators(source, target, _fourier_operator))
+    operators = _operators(source, target, _fourier_operator)
+    return apply_separable(density, operators, overwrite=overwrite)
 
 
-def resample_linear(density: np.ndarray, source: Grid, target: Grid) -> np.ndarray:
+def resample_linear(
+    density: np.ndarray, source: Grid, target: Grid, *, overwrite: bool = False
+) -> np.ndarray:
     """Resample linearly, 0 beyond the source: for masks, which must not over- or undershoot.
 
     Parameters
     ----------
     density : (nz, ny, nx), on `source`
     source, target : Grid
+    overwrite : bool
+        As for :func:`resample`.
 
     Returns
     -------
@@ -82,7 +91,8 @@ def resample_linear(density: np.ndarray, source: Grid, target: Grid) -> np.ndarr
     """
     if source.same_frame(target):
         return density.astype(np.float32)
-    return apply_separable(density, _operators(source, target, _linear_operator))
+    operators = _operators(source, target, _linear_operator)
+    return apply_separable(density, operators, overwrite=overwrite)
 
 
 def resample_published(
@@ -118,13 +128,17 @@ def resample_published(
     return apply_separable(density, operators)
 
 
-def apply_separable(density: np.ndarray, operators: list[np.ndarray]) -> np.ndarray:
+def apply_separable(
+    density: np.ndarray, operators: list[np.ndarray], *, overwrite: bool = False
+) -> np.ndarray:
     """Apply one matrix per axis, (z, y, x), to a density.
 
     Parameters
     ----------
     density : (nz, ny, nx)
     operators : three arrays (n_out, n_in)
+    overwrite : bool
+        `density` may be used as working memory.
 
     Returns
     -------
@@ -132,12 +146,19 @@ def apply_separable(density: np.ndarray, operators: list[np.ndarray]) -> np.ndar
 
     Notes
     -----
-    Works section by section: beside input and output only one array (nz, my, mx) is held.
+    Works section by section: beside input and output only one array (nz, my, mx) is held, and
+    not even that where it fits into an input that may be overwritten.
     """
     z, y, x = (operator.astype(np.float32) for operator in operators)
-    planes = np.empty((density.shape[0], y.shape[0], x.shape[0]), dtype=np.float32)
+    shape = (density.shape[0], y.shape[0], x.shape[0])
+    reusable = density.flags.c_contiguous and density.dtype == np.float32
+    if overwrite and reusable and math.prod(shape) <= density.size:
+        # Plane k ends before section k + 1 begins: nothing is overwritten before it is read.
+        planes = density.reshape(-1)[: math.prod(shape)].reshape(shape)
+    else:
+        planes = np.empty(shape, dtype=np.float32)
     for k, section in enumerate(density):
-        np.matmul(y, section.astype(np.float32, copy=False) @ x.T, out=planes[k])
+        planes[k] = y @ (section.astype(np.float32, copy=False) @ x.T)
     result = np.empty((z.shape[0], *planes.shape[1:]), dtype=np.float32)
     rows = max(SLAB_VALUES // (planes.shape[0] * planes.shape[2]), 1)
     for first in range(0, planes.shape[1], rows):

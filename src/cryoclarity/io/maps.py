@@ -46,7 +46,8 @@ class ValueStatistics:
 
     def update(self, values: np.ndarray) -> None:
         """Take in one block of values, any shape, any real type."""
-        values = values.astype(np.float64).ravel()
+        with np.errstate(invalid="ignore"):  # a signalling NaN is counted below
+            values = values.astype(np.float64).ravel()
         bad = ~np.isfinite(values)
         if bad.any():
             if not self.nonfinite:
@@ -172,8 +173,9 @@ def scan_map(
         rest = rest + block if rest else block
         count = min(len(rest) // item.itemsize, want - done)
         if count:
-            # Half-precision infinities are judged below, not by numpy.
-            values = np.frombuffer(rest, dtype=item, count=count).astype(np.float32)
+            # Infinities and NaN are judged below, not by numpy.
+            with np.errstate(invalid="ignore"):
+                values = np.frombuffer(rest, dtype=item, count=count).astype(np.float32)
             statistics.update(values)
             if sink is not None:
                 sink(header, done, values)

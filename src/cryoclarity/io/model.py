@@ -92,6 +92,9 @@ def read_model(path: str | Path) -> ModelFile:
     parse = _parse_mmcif if content.format == "mmcif" else _parse_pdb
     try:
         structure, entry_id, warnings = parse(content, path)
+        count = structure[0].count_atom_sites() if len(structure) else 0
+        # Damaged names show only when they are decoded.
+        atoms = _atoms_of(structure[0]) if 0 < count <= MAX_ATOMS else None
     except PARSER_ERRORS as error:
         cut = not content.text.endswith("\n")
         raise InputError(
@@ -99,15 +102,14 @@ def read_model(path: str | Path) -> ModelFile:
             code="MOD_TRUNCATED" if cut else "MOD_SYNTAX",
             file=path,
         ) from error
-    if not len(structure) or not structure[0].count_atom_sites():
-        raise InputError("no atoms", code="MOD_NO_ATOMS", file=path)
-    count = structure[0].count_atom_sites()
     if count > MAX_ATOMS:
         raise InputError(f"{count} atoms, limit is {MAX_ATOMS}", code="MOD_SIZE", file=path)
+    if atoms is None:
+        raise InputError("no atoms", code="MOD_NO_ATOMS", file=path)
     if len(structure) > 1:
         warnings.append(("W_MULTI_MODEL", f"{len(structure)} models, the first is used"))
     return ModelFile(
-        atoms=_atoms_of(structure[0]),
+        atoms=atoms,
         format=content.format,
         models=len(structure),
         entry_id=entry_id.strip().lower(),

@@ -32,17 +32,21 @@ def fit_amplitude(prediction: np.ndarray, density: np.ndarray, mask: np.ndarray)
         Unfitted (1, 0) where the prediction is constant or runs against the density: a negative
         scale would turn the map inside out.
     """
-    x = prediction[mask].astype(np.float64)
-    y = density[mask].astype(np.float64)
-    if not x.size:
+    count = np.count_nonzero(mask)
+    if not count:
         return Amplitude()
-    x_mean, y_mean = x.mean(), y.mean()
-    x -= x_mean
-    spread, shared = float(x @ x), float(x @ (y - y_mean))
+    sections = list(zip(prediction, density, mask, strict=True))
+    x_mean = sum(float(x[m].sum(dtype=np.float64)) for x, _, m in sections) / count
+    y_mean = sum(float(y[m].sum(dtype=np.float64)) for _, y, m in sections) / count
+    spread = shared = 0.0
+    for x, y, m in sections:  # float64 copies of one section at a time
+        deviation = x[m] - np.float64(x_mean)
+        spread += float(deviation @ deviation)
+        shared += float(deviation @ (y[m] - np.float64(y_mean)))
     if spread == 0 or shared <= 0:
         return Amplitude()
     scale = shared / spread
-    return Amplitude(scale, float(y_mean - scale * x_mean), True)
+    return Amplitude(scale, y_mean - scale * x_mean, True)
 
 
 def apply_amplitude(prediction: np.ndarray, amplitude: Amplitude) -> np.ndarray:

@@ -180,7 +180,9 @@ def _batches(
 
 
 def memory_bytes(voxels: int, network_voxels: int, box: int, channels: int, batch: int) -> int:
-    """Return the host memory of a prediction: input, two arrays of the network's grid, a batch.
+    """Return the host memory of a prediction: input, three arrays of the network's grid, a batch.
+
+    Measured on 400-cubes: 2.3 such arrays to improve a map, 2.8 for local resolution.
 
     Parameters
     ----------
@@ -191,7 +193,7 @@ def memory_bytes(voxels: int, network_voxels: int, box: int, channels: int, batc
         Of the network's first layer.
     batch : int
     """
-    arrays = voxels + 2 * network_voxels
+    arrays = voxels + 3 * network_voxels
     return 4 * (arrays + batch * box**3 * channels * ACTIVATION_COPIES)
 
 

@@ -13,6 +13,7 @@ from cryoclarity.density.radial import apply_radial_filter
 from cryoclarity.density.resample import network_grid, resample, resample_linear
 from cryoclarity.errors import InputError
 from cryoclarity.grid import Grid, Volume
+from cryoclarity.io.map_header import MAX_VOXELS
 from cryoclarity.nets.device import choose_device
 from cryoclarity.predict.amplitude import Amplitude, apply_amplitude, fit_amplitude
 from cryoclarity.predict.engine import Runner, TileCount, Tiling, batch_within, predict_tiles
@@ -24,6 +25,7 @@ LOGGER = logging.getLogger(__name__)
 # ripples of this size far from the molecule, and the network's normalisation would blow them up.
 EMPTY_SHARE = 1e-3
 INVERTED_RATIO = 1.5
+COARSE_RATIO = 3.0
 PURPOSE = "not for refinement targets, deposition or FSC resolution"
 
 
@@ -94,8 +96,8 @@ def enhance(
         PRED_MEMORY.
     """
     density = -volume.density if settings.invert else volume.density
-    warnings = input_warnings(volume, density)
-    grid = network_grid(volume.grid, model.spacing)
+    grid = bounded_grid(volume.grid, model)
+    warnings = input_warnings(volume, density, model)
     runner = make_runner(model, settings, volume.grid, grid)
     work = resample(density, volume.grid, grid)
     soft = None if region is None else soft_edge(region.inside(grid))
@@ -105,9 +107,11 @@ def enhance(
     tiling = make_tiling(model, settings)
     prediction, count = _run(runner, work, tiling, scale, soft)
     del work
-    result = resample(prediction, grid, volume.grid)
+    result = resample(prediction, grid, volume.grid, overwrite=True)
     del prediction
-    outer = None if soft is None else resample_linear(soft, grid, volume.grid)
+    outer = None
+    if soft is not None:
+        outer = resample_linear(soft, grid, volume.grid, overwrite=True)
     mask = automatic_mask(density) if outer is None else outer > 0.5
     if outer is not None:
         result *= outer
@@ -192,11 +196,35 @@ def make_runner(model: Model, settings: PredictSettings, grid: Grid, network: Gr
     return runner
 
 
-def input_warnings(volume: Volume, density: np.ndarray) -> list[tuple[str, str]]:
+def bounded_grid(grid: Grid, model: Model) -> Grid:
+    """Return the network's grid of a map.
+
+    Raises
+    ------
+    InputError
+        PRED_MEMORY when it has more voxels than any map that is read: the map's own voxels are
+        then far too coarse for the network.
+    """
+    found = network_grid(grid, model.spacing)
+    if found.size > MAX_VOXELS:
+        raise InputError(
+            f"voxels of {max(grid.voxel_size):.4g} A make {found.shape} on the network's grid of "
+            f"{model.spacing:g} A",
+            code="PRED_MEMORY",
+            remedy="check the voxel size (--voxel-size), or cut the map",
+        )
+    return found
+
+
+def input_warnings(volume: Volume, density: np.ndarray, model: Model) -> list[tuple[str, str]]:
     """Return what looks odd about the input of a prediction."""
     warnings = []
     if looks_inverted(density):
         warnings.append(("W_PRED_INVERTED", "contrast looks inverted; --invert changes the sign"))
+    coarsest = max(volume.grid.voxel_size)
+    if coarsest > COARSE_RATIO * model.spacing:
+        text = f"voxels of {coarsest:.4g} A hold little of what the network was trained on"
+        warnings.append(("W_PRED_UNTRAINED", text))
     labels = volume.header.labels if volume.header is not None else ()
     if any("cryoclarity" in label and "enhance" in label for label in labels):
         warnings.append(("W_PRED_ENHANCED", "the input is already an improved map"))
@@ -242,7 +270,7 @@ def reference_maps(
         ``roundtrip``: the input through the network's grid and back; ``clipped``: scaled and cut
         at zero as the network sees it; ``radial_filter``: that, filtered and cut at zero.
     """
-    grid = network_grid(volume.grid, model.spacing)
+    grid = bounded_grid(volume.grid, model)
     work = resample(volume.density, volume.grid, grid)
     maps = {"roundtrip": resample(work, grid, volume.grid)}
     clipped = scale_to_unit(work, signal_scale(work, model))

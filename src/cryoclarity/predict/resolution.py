@@ -6,7 +6,7 @@ import numpy as np
 
 from cryoclarity.density.masks import automatic_mask
 from cryoclarity.density.normalise import SOLVENT_CLIP, solvent_standardise, solvent_statistics
-from cryoclarity.density.resample import network_grid, resample, resample_linear
+from cryoclarity.density.resample import resample, resample_linear
 from cryoclarity.errors import InputError
 from cryoclarity.grid import Grid, Volume
 from cryoclarity.nets.label_transform import LabelTransform
@@ -14,6 +14,7 @@ from cryoclarity.predict.engine import predict_tiles
 from cryoclarity.predict.enhance import (
     Prediction,
     PredictSettings,
+    bounded_grid,
     input_warnings,
     make_runner,
     make_tiling,
@@ -50,8 +51,8 @@ def local_resolution(
         PRED_MEMORY.
     """
     density = -volume.density if settings.invert else volume.density
-    warnings = input_warnings(volume, density)
-    grid = network_grid(volume.grid, model.spacing)
+    grid = bounded_grid(volume.grid, model)
+    warnings = input_warnings(volume, density, model)
     runner = make_runner(model, settings, volume.grid, grid)
     work = resample(density, volume.grid, grid)
     mask = automatic_mask(work) if region is None else region.inside(grid)
@@ -69,9 +70,12 @@ def local_resolution(
 
     output, count = predict_tiles(runner, work, tiling, lambda cut: cut, wanted)
     del work
-    values, limits = _angstrom(output, model, volume.grid)
-    result = resample_linear(values, grid, volume.grid)
-    inside = resample_linear(mask.astype(np.float32), grid, volume.grid) >= 0.5
+    limits = _to_angstrom(output, model, volume.grid)
+    result = resample_linear(output, grid, volume.grid, overwrite=True)
+    del output
+    share = resample_linear(mask.astype(np.float32), grid, volume.grid, overwrite=True)
+    inside = share >= 0.5
+    del share
     result[~inside] = 0
     facts = run_facts(model, settings, tiling, count, grid) | {
         "solvent_median": median,
@@ -85,14 +89,14 @@ def local_resolution(
     return Prediction(result, facts, warnings)
 
 
-def _angstrom(
-    output: np.ndarray, model: Model, grid: Grid
-) -> tuple[np.ndarray, tuple[float, float]]:
+def _to_angstrom(output: np.ndarray, model: Model, grid: Grid) -> tuple[float, float]:
+    """Decode the network's output in place; return the limits it was clipped to."""
     labels = LabelTransform(**model.card["labels"])
     low = 2.0 * max(grid.voxel_size)  # the Nyquist limit of the map itself
     high = max(labels.maximum, low)
-    values = np.clip(labels.decode(output), low, high).astype(np.float32)
-    return values, (low, high)
+    for section in output:
+        section[:] = np.clip(labels.decode(section), low, high)
+    return low, high
 
 
 def _share_at_limits(values: np.ndarray, limits: tuple[float, float]) -> float | None:

@@ -19,7 +19,13 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from cryoclarity.errors import CryoClarityError, InputError, IntegrityError, ResourceError
+from cryoclarity.errors import (
+    ConfigError,
+    CryoClarityError,
+    InputError,
+    IntegrityError,
+    ResourceError,
+)
 from cryoclarity.io.files import read_json, sha256_of, write_json
 from cryoclarity.io.tables import read_table, write_table
 
@@ -114,7 +120,7 @@ def run_batch(batch: Batch, compute: Callable[[EntryJob], Mapping | None]) -> li
 
     Raises
     ------
-    ResourceError, IntegrityError, MemoryError
+    ConfigError, ResourceError, IntegrityError, MemoryError
         Not the entry's fault: the batch stops without a manifest, so that a retry can do better.
     """
     upstream = {name: _read_upstream(path) for name, path in batch.upstream.items()}
@@ -212,7 +218,7 @@ def _compute_row(stage: str, job: EntryJob, compute) -> dict[str, str]:
         return _row(emdb_id, "skipped", skip.code, skip.message)
     except InputError as error:
         return _row(emdb_id, "rejected", error.code, error.message)
-    except (ResourceError, IntegrityError, MemoryError):
+    except (ConfigError, ResourceError, IntegrityError, MemoryError):
         raise
     except OSError as error:
         raise ResourceError(str(error), code="DISK_IO", file=job.folder) from error

@@ -139,7 +139,7 @@ def run_entry(job: EntryJob) -> dict[str, float | int] | None:
     spec, task = job.spec, job.spec["task"]
     splits = spec.get("splits")
     if splits and job.row.get("split") not in splits:
-        raise Skip(f"split {job.row.get('split')!r} is not predicted", code="CONFIG")
+        raise Skip(f"split {job.row.get('split')!r} is not predicted", code="SEL_SPLIT")
     from cryoclarity.predict.enhance import reference_maps
     from cryoclarity.predict.model import dataset_for, load_model
     from cryoclarity.train.radial_filter import read_radial_filter
