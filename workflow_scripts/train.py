@@ -44,8 +44,8 @@ def build_parser() -> argparse.ArgumentParser:
 
 def run(args: argparse.Namespace) -> int:
     """Train; status 85 after a signal."""
-    from cryoclarity.train.run import TrainJob, run_files, spec_with
     from cryoclarity.train.loop import Stopped
+    from cryoclarity.train.run import TrainJob, run_files, spec_with
 
     dataset = args.dataset or args.index.name.split(".tsv")[0]
     job = TrainJob(

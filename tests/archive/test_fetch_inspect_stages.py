@@ -3,6 +3,7 @@
 import csv
 import gzip
 import json
+import os
 import sys
 from pathlib import Path
 
@@ -96,6 +97,18 @@ def test_either_form_of_a_model(tmp_path, form):
     assert f"model.{form}.gz" in names(tmp_path / "out")
     assert facts["half_maps"] == "no"
     assert facts["half_maps_code"] == ""
+
+
+def test_leftovers_of_killed_processes_go_away(tmp_path):
+    base = folder_archive(tmp_path / "archive", archive_files(half_maps=False))
+    out = tmp_path / "out"
+    out.mkdir()
+    (out / ".tmp-99999999-map.map.gz").write_bytes(b"half")
+    (out / f".tmp-{os.getppid()}-map.map.gz").write_bytes(b"somebody at work")
+    fetch(base, out)
+    assert [name for name in names(out) if name.startswith(".tmp")] == [
+        f".tmp-{os.getppid()}-map.map.gz"
+    ]
 
 
 def test_second_fetch_asks_for_nothing(tmp_path):

@@ -88,7 +88,7 @@ def pdb_atoms(count=20, residue="ALA", step=1.5, occupancy=1.0):
             "A",
             i // 5 + 1,
             3.0 + step * i,
-            4.0 + step * (i % 5),
+            4.0 + min(step, 1.0) * (i % 5),
             5.0,
             occupancy,
             30.0,

@@ -86,6 +86,20 @@ def test_the_script_ends_with_its_statuses(script, here, weights_folder, capsys)
     assert not (here / "n.mrc").exists()
 
 
+def test_published_weights_run_by_the_script(script, here):
+    import torch
+
+    from cryoclarity.nets.registry import build_network
+
+    network = build_network({"name": "unet3d", "channels": [2, 2, 2, 2, 2]})
+    torch.save(network.state_dict(), here / "bare.pth")
+    plain = ["--task", "resolution", "--weights", "bare.pth", "--map", "mine.map.gz"]
+    assert script([*plain, "--mode", "published", "--device", "cpu", "--out", "o.mrc"]) == 0
+    density = read_map(here / "o.mrc").density
+    assert density.shape == (32, 32, 32) and density.max() == 100
+    assert script([*plain, "--device", "cpu", "--out", "n.mrc"]) == 2
+
+
 def test_inspect_and_usage(capsys):
     assert main(["inspect", "mine.map.gz", "--json"]) == 0
     assert json.loads(capsys.readouterr().out)["status"] == "ok"

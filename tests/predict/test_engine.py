@@ -15,6 +15,7 @@ from cryoclarity.predict.engine import (
     Runner,
     Tiling,
     batch_within,
+    default_batch,
     memory_bytes,
     predict_tiles,
 )
@@ -117,3 +118,9 @@ def test_a_memory_limit_shrinks_the_batch_or_refuses():
     assert batch_within(None, 16, 1000, 1000, 8, 4) == 16
     with pytest.raises(ResourceError):
         batch_within(1000, 16, 1000, 1000, 8, 4)
+
+
+def test_batches_on_a_cpu_stay_within_its_cache():
+    assert default_batch(CPU, 48, 32) == 1
+    assert default_batch(CPU, 24, 16) == 4
+    assert default_batch(CPU, 96, 64) == 1

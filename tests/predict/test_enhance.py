@@ -135,6 +135,17 @@ def test_voxels_far_too_coarse_are_refused_before_any_memory_is_taken():
     assert [code for code, _ in warnings] == ["W_PRED_UNTRAINED"]
 
 
+def test_empty_boxes_are_skipped_and_stay_empty():
+    small = blob_volume((24, 24, 24), voxel=1.0).density
+    density = np.zeros((24, 24, 96), np.float32)
+    density[:, :, :24] = small * (small > 0.05)
+    volume = Volume(density, Grid(density.shape, (1.0,) * 3))
+    settings = PredictSettings(device="cpu", amplitude="network")
+    found = enhance(volume, model_of(Smooth(), box=24), settings)
+    assert (found.facts["boxes"], found.facts["boxes_predicted"]) == (7, 2)
+    assert not found.density[:, :, 48:].any()
+
+
 def test_maps_smaller_than_a_box_are_padded():
     volume = blob_volume(shape=(9, 11, 10))
     found = enhance(volume, model_of(Identity(), box=24), CPU)

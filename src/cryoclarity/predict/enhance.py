@@ -16,7 +16,14 @@ from cryoclarity.grid import Grid, Volume
 from cryoclarity.io.map_header import MAX_VOXELS
 from cryoclarity.nets.device import choose_device
 from cryoclarity.predict.amplitude import Amplitude, apply_amplitude, fit_amplitude
-from cryoclarity.predict.engine import Runner, TileCount, Tiling, batch_within, predict_tiles
+from cryoclarity.predict.engine import (
+    Runner,
+    TileCount,
+    Tiling,
+    batch_within,
+    default_batch,
+    predict_tiles,
+)
 from cryoclarity.predict.model import Model
 from cryoclarity.predict.region import Region
 
@@ -105,25 +112,17 @@ def enhance(
         work *= soft
     scale = signal_scale(work, model)
     tiling = make_tiling(model, settings)
-    prediction, count = _run(runner, work, tiling, scale, soft)
+    prediction, count = _run(runner, work, tiling, scale)
     del work
     result = resample(prediction, grid, volume.grid, overwrite=True)
     del prediction
     outer = None
     if soft is not None:
         outer = resample_linear(soft, grid, volume.grid, overwrite=True)
-    mask = automatic_mask(density) if outer is None else outer > 0.5
+    amplitude = _restore(result, density, outer, settings)
     if outer is not None:
+        # Last, so that the offset does not fill the outside.
         result *= outer
-    amplitude = Amplitude()
-    if settings.amplitude == "fitted":
-        amplitude = fit_amplitude(result, density, mask)
-        apply_amplitude(result, amplitude)
-        if not amplitude.fitted:
-            LOGGER.warning("the prediction does not follow the input: amplitude left in its units")
-        if outer is not None:
-            # The offset must not fill the outside.
-            result *= outer
     facts = run_facts(model, settings, tiling, count, grid) | {
         "input_scale": scale,
         "amplitude": {
@@ -139,19 +138,28 @@ def enhance(
 
 
 def _run(
-    runner: Runner, work: np.ndarray, tiling: Tiling, scale: float, soft: np.ndarray | None
+    runner: Runner, work: np.ndarray, tiling: Tiling, scale: float
 ) -> tuple[np.ndarray, TileCount]:
     floor = EMPTY_SHARE * scale
 
     def wanted(cut: np.ndarray, start: tuple[int, int, int]) -> bool:
         return bool(cut.max() > floor)
 
-    prediction, count = predict_tiles(
-        runner, work, tiling, lambda cut: scale_to_unit(cut, scale), wanted
-    )
-    if soft is not None:
-        prediction *= soft
-    return prediction, count
+    return predict_tiles(runner, work, tiling, lambda cut: scale_to_unit(cut, scale), wanted)
+
+
+def _restore(
+    result: np.ndarray, density: np.ndarray, outer: np.ndarray | None, settings: PredictSettings
+) -> Amplitude:
+    """Bring the result to the input's amplitude in place, if that is asked for."""
+    if settings.amplitude == "network":
+        return Amplitude()
+    mask = automatic_mask(density) if outer is None else outer > 0.5
+    amplitude = fit_amplitude(result, density, mask)
+    if not amplitude.fitted:
+        LOGGER.warning("the prediction does not follow the input: left in the network's units")
+    apply_amplitude(result, amplitude)
+    return amplitude
 
 
 def signal_scale(work: np.ndarray, model: Model) -> float:
@@ -189,11 +197,12 @@ def make_runner(model: Model, settings: PredictSettings, grid: Grid, network: Gr
     ResourceError
         PRED_MEMORY.
     """
-    runner = Runner(model.network, choose_device(settings.device), settings.batch_size)
-    runner.batch_size = batch_within(
-        settings.max_memory, runner.batch_size, grid.size, network.size, model.box, model.channels
+    device = choose_device(settings.device)
+    batch = settings.batch_size or default_batch(device, model.box, model.channels)
+    batch = batch_within(
+        settings.max_memory, batch, grid.size, network.size, model.box, model.channels
     )
-    return runner
+    return Runner(model.network, device, batch)
 
 
 def bounded_grid(grid: Grid, model: Model) -> Grid:

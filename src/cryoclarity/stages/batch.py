@@ -33,6 +33,7 @@ LOGGER = logging.getLogger(__name__)
 MANIFEST_COLUMNS = ("emdb_id", "status", "code", "detail", "key", "outputs_sha256")
 BENCH_COLUMNS = ("emdb_id", "seconds", "peak_mb", "computed")
 STAMP = "stamp.json"
+FACTS = "facts.json"
 # Written beside the outputs but no part of their hash: they may hold times.
 UNHASHED = frozenset({STAMP, "provenance.json"})
 
@@ -226,7 +227,7 @@ def _compute_row(stage: str, job: EntryJob, compute) -> dict[str, str]:
         LOGGER.error("%s", traceback.format_exc())
         return _row(emdb_id, "rejected", "INTERNAL", f"{type(error).__name__} in {stage}: {error}")
     if facts:
-        write_json(job.folder / "facts.json", dict(facts))
+        write_json(job.folder / FACTS, dict(facts))
     return _row(emdb_id, "ok", "", "")
 
 

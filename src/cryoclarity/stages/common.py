@@ -5,7 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
-from cryoclarity.stages.batch import EntryJob, Skip
+from cryoclarity.io.files import read_json
+from cryoclarity.stages.batch import FACTS, EntryJob, Skip
 
 MAP = "map.map.gz"
 HALF_MAPS = ("half_map_1.map.gz", "half_map_2.map.gz")
@@ -34,12 +35,22 @@ class Fetched:
 
 
 def fetched(job: EntryJob) -> Fetched:
-    """Return the files that the fetch stage left for the entry."""
+    """Return the files that the fetch stage left for the entry.
+
+    Half maps that the inspection refused count as missing: the entry loses only what needs them.
+    """
     folder = job.upstream["fetch"].folder
     halves = tuple(folder / name for name in HALF_MAPS)
+    usable = all(path.exists() for path in halves) and not _refused_half_maps(job)
     models = [folder / name for name in MODELS if (folder / name).exists()]
     return Fetched(
         map=folder / MAP,
-        half_maps=halves if all(path.exists() for path in halves) else None,
+        half_maps=halves if usable else None,
         model=models[0] if models else None,
     )
+
+
+def _refused_half_maps(job: EntryJob) -> bool:
+    inspected = job.upstream.get("inspect")
+    facts = inspected.folder / FACTS if inspected else None
+    return bool(facts and facts.exists() and read_json(facts).get("half_maps") == "no")

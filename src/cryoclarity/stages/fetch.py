@@ -81,6 +81,7 @@ def run_files(wanted: Wanted, source: Source, out: str | Path) -> dict[str, str 
     """
     out = Path(out)
     recorded = _recorded(out, wanted.emdb_id)
+    _remove_stale(out)
     with Client(source.limits) as client:
         fetcher = _Fetcher(client, source, out, recorded, wanted)
         fetcher.fetch("map", MAP, map_path(wanted.emdb_id), map_gate)
@@ -258,6 +259,25 @@ def _recorded(out: Path, emdb_id: str) -> dict[str, dict]:
             f"{out} holds {content.get('emdb_id')}, not {emdb_id}", remedy="choose another folder"
         )
     return content["files"]
+
+
+def _remove_stale(out: Path) -> None:
+    """Remove temporary files of processes of this machine that were killed."""
+    for path in out.glob(".tmp-*-*"):
+        number = path.name.split("-")[1]
+        if number.isdecimal() and not _is_alive(int(number)):
+            LOGGER.info("removed stale %s", path.name)
+            path.unlink(missing_ok=True)
+
+
+def _is_alive(process: int) -> bool:
+    try:
+        os.kill(process, 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:
+        return True
+    return True
 
 
 def _reuse(before: Path, folder: Path) -> None:

@@ -47,7 +47,9 @@ def run_files(files: Sequence[str], *, as_json: bool, stream=None) -> None:
 
 def _table_row(verdict: dict) -> str:
     kind, status, code = verdict["kind"], verdict["status"], verdict["code"]
-    line = _table_line(kind, status, code or "-", verdict["file"])
+    # Names on disk are bytes: what is no text must not stop the table.
+    file = verdict["file"].encode("utf-8", "backslashreplace").decode()
+    line = _table_line(kind, status, code or "-", file)
     if status == "ok":
         keys = ("grid", "voxel_size", "origin") if kind == "map" else ("atoms", "residues")
         line += "        " + "  ".join(f"{key} {_short(verdict[key])}" for key in keys) + "\n"

@@ -153,7 +153,9 @@ def run_entry(job: EntryJob) -> dict[str, float | int] | None:
     label = header_label(task, model.sha256)
     maps = {OUTPUTS[task]: prediction.density}
     if task == "enhance":
-        baseline = read_radial_filter(folder / RADIAL_FILTER)
+        # A user's own weights may come without the filter of their training set.
+        table = folder / RADIAL_FILTER
+        baseline = read_radial_filter(table) if table.exists() else (np.zeros(0), np.zeros(0))
         references = reference_maps(volume, model, baseline)
         maps |= {f"{name}.mrc": density for name, density in references.items()}
     for name, density in maps.items():

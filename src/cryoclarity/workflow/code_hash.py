@@ -40,9 +40,7 @@ def code_hash(script: Path, package_folder: Path, extra: tuple[str, ...] = ()) -
     return digest.hexdigest()[:DIGITS]
 
 
-def reachable_modules(
-    script: Path, package_folder: Path, extra: tuple[str, ...] = ()
-) -> list[str]:
+def reachable_modules(script: Path, package_folder: Path, extra: tuple[str, ...] = ()) -> list[str]:
     """Return the sorted names of the package's modules that a file imports, directly or not."""
     found: set[str] = set()
     waiting = list(extra) + _imports(script, package_folder)
