@@ -91,7 +91,7 @@ def synthesise(atoms: Atoms, recipe: MapRecipe, label: str) -> SyntheticMaps:
     decay = np.exp(-0.25 * recipe.b_factor * frequency**2)
     signal = _filtered(_sum_of_atoms(atoms, truth, recipe, rng), decay)
     signal = _local_low_pass(signal, truth, frequency, recipe)
-    soft = ndimage.gaussian_filter(envelope.astype(np.float32), 1.5 / recipe.voxel_size)
+    soft = ndimage.gaussian_filter(envelope.astype(np.float64), 1.5 / recipe.voxel_size)
     signal = signal - SOLVENT_SHARE * float(signal[envelope].mean()) * soft
     signal -= signal.mean()
     noises = [_noise(frequency, recipe, rng) for _ in range(2)]
@@ -112,7 +112,7 @@ def synthesise(atoms: Atoms, recipe: MapRecipe, label: str) -> SyntheticMaps:
 def gaussian_sum(
     xyz: np.ndarray, weight: np.ndarray, width: np.ndarray, size: int, spacing: float
 ) -> np.ndarray:
-    """Return the sum of normalised Gaussians on a cubic grid, (z, y, x) float32.
+    """Return the sum of normalised Gaussians on a cubic grid, (z, y, x) float64.
 
     Parameters
     ----------
@@ -126,12 +126,12 @@ def gaussian_sum(
     A Gaussian is a product over the axes, so the sum is one matrix product per block of atoms.
     """
     position = spacing * np.arange(size)
-    total = np.zeros((size * size, size), dtype=np.float32)
+    total = np.zeros((size * size, size))
     for block in np.array_split(np.arange(len(xyz)), max(1, len(xyz) // 256)):
         distance = (position[None, None] - xyz[block][:, :, None]) / width[block][:, None, None]
         profile = np.exp(-0.5 * distance**2) / (np.sqrt(2.0 * np.pi) * width[block][:, None, None])
-        x, y, z = (profile[:, axis].astype(np.float32) for axis in range(3))
-        z = z * weight[block][:, None].astype(np.float32)
+        x, y, z = (profile[:, axis] for axis in range(3))
+        z = z * weight[block][:, None]
         total += (z[:, :, None] * y[:, None, :]).reshape(len(block), -1).T @ x
     return total.reshape(size, size, size)
 
@@ -163,7 +163,7 @@ def _cropped_spectrum(density: np.ndarray, size: int) -> np.ndarray:
     low = (density.shape[0] - size) // 2
     kept = spectrum[low : low + size, low : low + size, : size // 2 + 1]
     kept = np.fft.ifftshift(kept, axes=(0, 1)) * (size / density.shape[0]) ** 3
-    return np.fft.irfftn(kept, s=(size,) * 3, axes=(0, 1, 2)).astype(np.float32)
+    return np.fft.irfftn(kept, s=(size,) * 3, axes=(0, 1, 2))
 
 
 def _envelope(xyz: np.ndarray, recipe: MapRecipe) -> np.ndarray:
@@ -176,10 +176,8 @@ def _resolution_field(
     envelope: np.ndarray, recipe: MapRecipe, rng: np.random.Generator
 ) -> np.ndarray:
     """Smooth field, worse outwards, spread evenly over the wanted range inside the envelope."""
-    smooth = ndimage.gaussian_filter(
-        rng.standard_normal(envelope.shape).astype(np.float32), 7.0 / recipe.voxel_size
-    )
-    grid = np.indices(envelope.shape, dtype=np.float32)
+    smooth = ndimage.gaussian_filter(rng.standard_normal(envelope.shape), 7.0 / recipe.voxel_size)
+    grid = np.indices(envelope.shape, dtype=np.float64)
     centre = [float(axis[envelope].mean()) for axis in grid]
     radius = np.sqrt(sum((axis - c) ** 2 for axis, c in zip(grid, centre, strict=True)))
     mixed = _standardised(smooth, envelope) + recipe.radial * _standardised(radius, envelope)
