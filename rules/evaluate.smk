@@ -16,10 +16,6 @@ rule evaluate:
         "logs/evaluate/{batch}.log",
     benchmark:
         "results/benchmarks/evaluate/{batch}.tsv"
-    params:
-        spec=SPEC["evaluate"],
-        code=CODE["evaluate"],
-        cards=PLAN.card_options("resolution"),
     conda:
         "../envs/core.yaml"
     threads: 1
@@ -27,6 +23,10 @@ rule evaluate:
         mem_mb=lambda wildcards, attempt: 6000 * attempt,
         runtime=lambda wildcards, attempt: 60 * attempt,
         gpu=0,
+    params:
+        spec=SPEC["evaluate"],
+        code=CODE["evaluate"],
+        cards=PLAN.card_options("resolution"),
     shell:
         "python workflow_scripts/evaluate.py --batch {input.rows}"
         " --upstream fetch={input.fetch} --upstream inspect={input.inspect}"

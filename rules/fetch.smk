@@ -8,8 +8,6 @@ rule demo_archive:
         "logs/demo_archive.log",
     benchmark:
         "results/benchmarks/demo_archive.tsv"
-    params:
-        code=CODE["demo_archive"],
     conda:
         "../envs/core.yaml"
     threads: 2
@@ -17,6 +15,8 @@ rule demo_archive:
         mem_mb=4000,
         runtime=30,
         gpu=0,
+    params:
+        code=CODE["demo_archive"],
     shell:
         "python workflow_scripts/demo_archive.py --entries {input.entries} --threads {threads}"
         " --out results/demo_archive > {log} 2>&1 # code {params.code}"
@@ -32,9 +32,6 @@ rule batch:
         "logs/batch/{batch}.log",
     benchmark:
         "results/benchmarks/batch/{batch}.tsv"
-    params:
-        rows=lambda wildcards: PLAN.rows(wildcards.batch),
-        code=CODE["batch"],
     conda:
         "../envs/core.yaml"
     threads: 1
@@ -42,6 +39,9 @@ rule batch:
         mem_mb=600,
         runtime=5,
         gpu=0,
+    params:
+        rows=lambda wildcards: PLAN.rows(wildcards.batch),
+        code=CODE["batch"],
     shell:
         "python workflow_scripts/batch.py --entries {input.entries} --table {input.table}"
         " --name {wildcards.batch} --out {output.rows} > {log} 2>&1"
@@ -51,18 +51,13 @@ rule batch:
 rule fetch:
     input:
         rows="results/batches/{batch}.tsv",
-        archive=(
-            "results/demo_archive/archive.tsv" if PLAN.config["archive"]["demo"] else []
-        ),
+        archive=("results/demo_archive/archive.tsv" if PLAN.config["archive"]["demo"] else []),
     output:
         manifest="results/fetch/{batch}.tsv",
     log:
         "logs/fetch/{batch}.log",
     benchmark:
         "results/benchmarks/fetch/{batch}.tsv"
-    params:
-        spec=SPEC["fetch"],
-        code=CODE["fetch"],
     conda:
         "../envs/core.yaml"
     threads: 1
@@ -71,6 +66,9 @@ rule fetch:
         runtime=lambda wildcards, attempt: 120 * attempt,
         gpu=0,
         net=1,
+    params:
+        spec=SPEC["fetch"],
+        code=CODE["fetch"],
     shell:
         "python workflow_scripts/fetch.py --batch {input.rows} --spec {params.spec:q}"
         " --code {params.code} --threads {threads} --out {output.manifest} > {log} 2>&1"

@@ -9,9 +9,6 @@ rule inspect:
         "logs/inspect/{batch}.log",
     benchmark:
         "results/benchmarks/inspect/{batch}.tsv"
-    params:
-        spec=SPEC["inspect"],
-        code=CODE["inspect"],
     conda:
         "../envs/core.yaml"
     threads: 1
@@ -19,6 +16,9 @@ rule inspect:
         mem_mb=lambda wildcards, attempt: 3000 * attempt,
         runtime=lambda wildcards, attempt: 60 * attempt,
         gpu=0,
+    params:
+        spec=SPEC["inspect"],
+        code=CODE["inspect"],
     shell:
         "python workflow_scripts/inspect_inputs.py --batch {input.rows}"
         " --upstream fetch={input.fetch}"

@@ -10,9 +10,6 @@ rule labels:
         "logs/labels/{batch}.log",
     benchmark:
         "results/benchmarks/labels/{batch}.tsv"
-    params:
-        spec=SPEC["labels"],
-        code=CODE["labels"],
     conda:
         "../envs/core.yaml"
     threads: 1
@@ -20,6 +17,9 @@ rule labels:
         mem_mb=lambda wildcards, attempt: 8000 * attempt,
         runtime=lambda wildcards, attempt: 120 * attempt,
         gpu=0,
+    params:
+        spec=SPEC["labels"],
+        code=CODE["labels"],
     shell:
         "python workflow_scripts/resmap.py --batch {input.rows}"
         " --upstream fetch={input.fetch}"

@@ -11,10 +11,6 @@ rule predict:
         "logs/predict_{task}/{batch}.log",
     benchmark:
         "results/benchmarks/predict_{task}/{batch}.tsv"
-    params:
-        spec=lambda wildcards: SPEC[f"predict_{wildcards.task}"],
-        code=CODE["predict"],
-        cards=lambda wildcards: PLAN.card_options(wildcards.task),
     conda:
         TORCH_ENV
     threads: PLAN.config["predict"]["threads"]
@@ -22,6 +18,10 @@ rule predict:
         mem_mb=lambda wildcards, attempt: 8000 * attempt,
         runtime=lambda wildcards, attempt: 120 * attempt,
         gpu=GPUS,
+    params:
+        spec=lambda wildcards: SPEC[f"predict_{wildcards.task}"],
+        code=CODE["predict"],
+        cards=lambda wildcards: PLAN.card_options(wildcards.task),
     shell:
         "python workflow_scripts/predict.py --batch {input.rows}"
         " --upstream fetch={input.fetch} --upstream inspect={input.inspect} {params.cards}"

@@ -10,9 +10,6 @@ rule qscore:
         "logs/qscore/{batch}.log",
     benchmark:
         "results/benchmarks/qscore/{batch}.tsv"
-    params:
-        spec=SPEC["qscore"],
-        code=CODE["qscore"],
     conda:
         "../envs/core.yaml"
     threads: 1
@@ -20,6 +17,9 @@ rule qscore:
         mem_mb=lambda wildcards, attempt: 4000 * attempt,
         runtime=lambda wildcards, attempt: 60 * attempt,
         gpu=0,
+    params:
+        spec=SPEC["qscore"],
+        code=CODE["qscore"],
     shell:
         "python workflow_scripts/qscore.py --batch {input.rows}"
         " --upstream fetch={input.fetch}"

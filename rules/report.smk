@@ -20,9 +20,6 @@ rule rejected:
         "logs/rejected.log",
     benchmark:
         "results/benchmarks/rejected.tsv"
-    params:
-        code=CODE["rejected"],
-        limit=PLAN.config["max_failed_fraction"],
     conda:
         "../envs/report.yaml"
     threads: 1
@@ -30,6 +27,9 @@ rule rejected:
         mem_mb=1000,
         runtime=10,
         gpu=0,
+    params:
+        code=CODE["rejected"],
+        limit=PLAN.config["max_failed_fraction"],
     shell:
         "python workflow_scripts/rejected.py --rows {input.rows}"
         " --manifests {input.manifests} --max-failed-fraction {params.limit}"
@@ -69,9 +69,6 @@ rule report:
         "logs/report.log",
     benchmark:
         "results/benchmarks/report.tsv"
-    params:
-        spec=SPEC["report"],
-        code=CODE["report"],
     conda:
         "../envs/report.yaml"
     threads: 1
@@ -79,6 +76,9 @@ rule report:
         mem_mb=2000,
         runtime=20,
         gpu=0,
+    params:
+        spec=SPEC["report"],
+        code=CODE["report"],
     shell:
         "python workflow_scripts/report.py --rejected {input.rejected}"
         " --manifests {input.evaluate} --cards {input.cards} --spec {params.spec:q} --out results/report > {log} 2>&1"

@@ -11,10 +11,6 @@ rule shards:
         "logs/shards/{dataset}/{batch}.log",
     benchmark:
         "results/benchmarks/shards/{dataset}/{batch}.tsv"
-    params:
-        spec=lambda wildcards: SPEC[f"shards_{wildcards.dataset}"],
-        code=CODE["shards"],
-        source=lambda wildcards: plan.BOX_SOURCES[wildcards.dataset.split("_")[0]],
     conda:
         "../envs/core.yaml"
     threads: 1
@@ -22,6 +18,10 @@ rule shards:
         mem_mb=lambda wildcards, attempt: 6000 * attempt,
         runtime=lambda wildcards, attempt: 60 * attempt,
         gpu=0,
+    params:
+        spec=lambda wildcards: SPEC[f"shards_{wildcards.dataset}"],
+        code=CODE["shards"],
+        source=lambda wildcards: plan.BOX_SOURCES[wildcards.dataset.split("_")[0]],
     shell:
         "python workflow_scripts/shards.py --batch {input.rows}"
         " --upstream fetch={input.fetch} --upstream inspect={input.inspect}"
@@ -45,9 +45,6 @@ rule index:
         "logs/index/{dataset}.log",
     benchmark:
         "results/benchmarks/index/{dataset}.tsv"
-    params:
-        spec=SPEC["index"],
-        code=CODE["index"],
     conda:
         "../envs/core.yaml"
     threads: 1
@@ -55,6 +52,9 @@ rule index:
         mem_mb=2000,
         runtime=30,
         gpu=0,
+    params:
+        spec=SPEC["index"],
+        code=CODE["index"],
     shell:
         "python workflow_scripts/index.py --dataset {wildcards.dataset} --rows {input.rows}"
         " --fetch {input.fetch} --manifests {input.manifests} --spec {params.spec:q}"

@@ -11,9 +11,6 @@ rule simulate:
         "logs/simulate/{batch}.log",
     benchmark:
         "results/benchmarks/simulate/{batch}.tsv"
-    params:
-        spec=SPEC["simulate"],
-        code=CODE["simulate"],
     conda:
         "../envs/core.yaml"
     threads: 1
@@ -21,6 +18,9 @@ rule simulate:
         mem_mb=lambda wildcards, attempt: 6000 * attempt,
         runtime=lambda wildcards, attempt: 60 * attempt,
         gpu=0,
+    params:
+        spec=SPEC["simulate"],
+        code=CODE["simulate"],
     shell:
         "python workflow_scripts/simulate.py --batch {input.rows}"
         " --upstream fetch={input.fetch}"

@@ -10,11 +10,6 @@ rule train:
         "logs/train/{dataset}.log",
     benchmark:
         "results/benchmarks/train/{dataset}.tsv"
-    params:
-        spec=lambda wildcards: SPEC[f"train_{wildcards.dataset}"],
-        code=CODE["train"],
-        task=lambda wildcards: wildcards.dataset.split("_")[0],
-        device=PLAN.config["device"],
     conda:
         TORCH_ENV
     threads: PLAN.config["train"]["threads"]
@@ -22,6 +17,11 @@ rule train:
         mem_mb=lambda wildcards, attempt: 16000 * attempt,
         runtime=1440,
         gpu=GPUS,
+    params:
+        spec=lambda wildcards: SPEC[f"train_{wildcards.dataset}"],
+        code=CODE["train"],
+        task=lambda wildcards: wildcards.dataset.split("_")[0],
+        device=PLAN.config["device"],
     shell:
         "exec python workflow_scripts/train.py --task {params.task}"
         " --dataset {wildcards.dataset} --index {input.index} --spec {params.spec:q}"

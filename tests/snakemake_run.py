@@ -26,13 +26,13 @@ def working_folder(folder: Path, config: dict) -> Path:
 
 
 def snakemake(
-    folder: Path, *arguments: str, cores: int = 2, timeout: int = 900
+    folder: Path, *arguments: str, cores: int = 2, timeout: int = 900, root: Path = ROOT
 ) -> subprocess.CompletedProcess:
     """Call Snakemake in a working folder and return what it said."""
     command = [
         str(Path(sys.executable).with_name("snakemake")),
         "--snakefile",
-        str(ROOT / "Snakefile"),
+        str(root / "Snakefile"),
         "--directory",
         str(folder),
         "--cores",

@@ -155,3 +155,25 @@ def test_an_unknown_setting_stops_with_one_line(finished, tmp_path):
     assert result.returncode != 0
     assert "did you mean simulate.kernel?" in result.stdout
     assert "Traceback" not in result.stdout
+
+
+def test_the_snakemake_report_carries_table_and_figure(finished):
+    result = snakemake(finished, "--report", "report.html")
+    assert result.returncode == 0, result.stdout[-2000:]
+    page = (finished / "report.html").read_text()
+    for name in ("summary.tsv", "summary.png", "rejected.tsv", "learning_curves.png"):
+        assert name in page
+
+
+def test_a_comment_in_the_library_reruns_nothing_and_a_formula_its_stage(finished, tmp_path):
+    """The workflow of a copy of the repository, run over the same results."""
+    copy = tmp_path / "repository"
+    for name in ("src", "rules", "schemas", "profiles", "report", "envs", "workflow_scripts"):
+        shutil.copytree(ROOT / name, copy / name)
+    shutil.copy(ROOT / "Snakefile", copy)
+    module = copy / "src" / "cryoclarity" / "evaluate" / "fsc.py"
+    original = module.read_text()
+    module.write_text("# why not\n" + original)
+    assert planned_rules(snakemake(finished, "-n", root=copy).stdout) == set()
+    module.write_text(original + "\n\nEXTRA = 1\n")
+    assert planned_rules(snakemake(finished, "-n", root=copy).stdout) - {"all"} == AFTER["evaluate"]
