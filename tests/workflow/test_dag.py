@@ -23,7 +23,7 @@ def configuration(folder):
         rows = [row for row in entries if row["emdb_id"] in SMALL]
         write_table(table, rows, tuple(entries[0]))
     return {
-        "entries": str(table),
+        "entries": "entries.tsv",
         "device": "cpu",
         "batch_size": 2,
         "max_failed_fraction": 1,
@@ -135,18 +135,19 @@ def test_forcerun_runs_one_stage_and_what_follows(finished):
 
 
 def test_an_added_entry_leaves_the_other_batches_alone(finished, tmp_path):
-    copy = tmp_path / "copy"
-    shutil.copytree(finished, copy, symlinks=True)
-    table = copy / "entries.tsv"
+    archive = finished / "results" / "demo_archive"
+    config = configuration(tmp_path) | {"archive": {"base_url": str(archive)}}
+    folder = working_folder(tmp_path, config)
+    assert snakemake(folder, "fetch_all").returncode == 0
+    table = folder / "entries.tsv"
     rows = read_table(table)
     extra = dict(rows[0], emdb_id="EMD-90001", pdb_id="9zaa", group="demo01")
-    write_table(table, [*rows, extra], tuple(rows[0]))
-    config = configuration(copy) | {"archive": {"demo": False, "base_url": "results/demo_archive"}}
-    working_folder(copy, config)
-    result = snakemake(copy, "-n", "fetch_all")
-    assert "results/fetch/0003.tsv" in result.stdout
-    assert "rule batch:" in result.stdout and "results/batches/0003.tsv" in result.stdout
+    write_table(table, [extra, *rows], tuple(rows[0]))
+    result = snakemake(folder, "-n", "fetch_all")
+    assert "output: results/fetch/0003.tsv" in result.stdout
+    assert "output: results/batches/0003.tsv" in result.stdout
     assert "output: results/batches/0001.tsv" not in result.stdout
+    assert "output: results/fetch/0002.tsv" not in result.stdout
 
 
 def test_an_unknown_setting_stops_with_one_line(finished, tmp_path):

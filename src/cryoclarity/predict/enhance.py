@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 
 import numpy as np
 
@@ -24,8 +24,10 @@ from cryoclarity.predict.engine import (
     default_batch,
     predict_tiles,
 )
+from cryoclarity.predict.ligands import keep_input
 from cryoclarity.predict.model import Model
 from cryoclarity.predict.region import Region
+from cryoclarity.predict.trust import CPU_PASSES, GPU_PASSES, Trust, judge, reliable_limit
 
 LOGGER = logging.getLogger(__name__)
 # A box is empty when its maximum is at most this share of the map's scale. Resampling leaves
@@ -50,6 +52,16 @@ class PredictSettings:
     invert : bool
         Change the sign of the input first.
     max_memory : int, bytes of host memory
+    trust : bool
+        Judge an improved map; see :mod:`cryoclarity.predict.trust`.
+    trust_passes : int
+        Further passes for it: 2 on a CPU, 6 on a GPU.
+    resolution : float, angstrom
+        Of the input: the band in which it is compared with the improved map.
+    ligand_safe : bool
+        Blend the input back where the network took density away.
+    passes : int
+        Passes with dropout, for the spread of local resolution.
     """
 
     stride: int | None = None
@@ -59,15 +71,40 @@ class PredictSettings:
     amplitude: str = "fitted"
     invert: bool = False
     max_memory: int | None = None
+    trust: bool = False
+    trust_passes: int | None = None
+    resolution: float | None = None
+    ligand_safe: bool = False
+    passes: int | None = None
 
 
 @dataclass
 class Prediction:
-    """A result on the grid of the input, and what there is to say about it."""
+    """A result on the grid of the input, and what there is to say about it.
+
+    Attributes
+    ----------
+    maps : dict
+        Further arrays of the input's shape: ``trust``, ``spread``.
+    trust : Trust or None
+        The judgement in full, on the network's grid.
+    """
 
     density: np.ndarray
     facts: dict[str, object]
     warnings: list[tuple[str, str]] = field(default_factory=list)
+    maps: dict[str, np.ndarray] = field(default_factory=dict)
+    trust: Trust | None = None
+
+
+@dataclass(frozen=True)
+class OnNetwork:
+    """A map as the network sees it: on its grid, outside the mask zero, with its input scale."""
+
+    grid: Grid
+    density: np.ndarray
+    soft: np.ndarray | None
+    scale: float
 
 
 def looks_inverted(density: np.ndarray) -> bool:
@@ -77,7 +114,11 @@ def looks_inverted(density: np.ndarray) -> bool:
 
 
 def enhance(
-    volume: Volume, model: Model, settings: PredictSettings, region: Region | None = None
+    volume: Volume,
+    model: Model,
+    settings: PredictSettings,
+    region: Region | None = None,
+    half_maps: tuple[Volume, Volume] | None = None,
 ) -> Prediction:
     """Improve a map.
 
@@ -89,6 +130,8 @@ def enhance(
     settings : PredictSettings
     region : Region, optional
         Input outside it is set to zero with a soft edge, and so is the result.
+    half_maps : two Volumes of the same frame, optional
+        Used by the trust map alone.
 
     Returns
     -------
@@ -103,49 +146,118 @@ def enhance(
         PRED_MEMORY.
     """
     density = -volume.density if settings.invert else volume.density
-    grid = bounded_grid(volume.grid, model)
     warnings = input_warnings(volume, density, model)
-    runner = make_runner(model, settings, volume.grid, grid)
-    work = resample(density, volume.grid, grid)
-    soft = None if region is None else soft_edge(region.inside(grid))
-    if soft is not None:
-        work *= soft
-    scale = signal_scale(work, model)
+    runner = make_runner(model, settings, volume.grid, bounded_grid(volume.grid, model))
+    work = on_network(density, volume.grid, model, region)
     tiling = make_tiling(model, settings)
-    prediction, count = _run(runner, work, tiling, scale)
+    prediction, count = run_boxes(runner, work.density, work.scale, tiling)
+    trust = None
+    if settings.trust:
+        halves = _halves(half_maps, work, model, settings)
+        trust = _judge(runner, work, prediction, halves, volume.grid, tiling, settings)
+    grid, soft, scale = work.grid, work.soft, work.scale
     del work
     result = resample(prediction, grid, volume.grid, overwrite=True)
     del prediction
-    outer = None
-    if soft is not None:
-        outer = resample_linear(soft, grid, volume.grid, overwrite=True)
+    outer = None if soft is None else resample_linear(soft, grid, volume.grid)
     amplitude = _restore(result, density, outer, settings)
+    kept = _keep(result, density, volume.grid, amplitude) if settings.ligand_safe else None
     if outer is not None:
         # Last, so that the offset does not fill the outside.
         result *= outer
     facts = run_facts(model, settings, tiling, count, grid) | {
         "input_scale": scale,
-        "amplitude": {
-            "mode": settings.amplitude,
-            "fitted": amplitude.fitted,
-            "scale": amplitude.scale,
-            "offset": amplitude.offset,
-        },
+        "amplitude": asdict(amplitude) | {"mode": settings.amplitude},
         "mask": None if region is None else region.facts(),
         "suggested_contour": suggest_contour(result),
+        "share_kept_from_input": kept,
+        "trust": None if trust is None else trust.facts,
     }
-    return Prediction(result, facts, warnings)
+    maps = {}
+    if trust is not None:
+        maps["trust"] = resample_linear(trust.density, grid, volume.grid)
+        if outer is not None:
+            maps["trust"] *= outer
+    return Prediction(result, facts, warnings, maps, trust)
 
 
-def _run(
-    runner: Runner, work: np.ndarray, tiling: Tiling, scale: float
+def on_network(density: np.ndarray, grid: Grid, model: Model, region: Region | None) -> OnNetwork:
+    """Put a density on the network's grid, cut it to the region, and find its input scale.
+
+    Raises
+    ------
+    InputError
+        PRED_NO_SIGNAL or PRED_MASK.
+    """
+    network = bounded_grid(grid, model)
+    work = resample(density, grid, network)
+    soft = None if region is None else soft_edge(region.inside(network))
+    if soft is not None:
+        work *= soft
+    return OnNetwork(network, work, soft, signal_scale(work, model))
+
+
+def run_boxes(
+    runner: Runner, work: np.ndarray, scale: float, tiling: Tiling
 ) -> tuple[np.ndarray, TileCount]:
+    """Predict on the network's grid; boxes without signal are left out and count as 0."""
     floor = EMPTY_SHARE * scale
 
     def wanted(cut: np.ndarray, start: tuple[int, int, int]) -> bool:
         return bool(cut.max() > floor)
 
     return predict_tiles(runner, work, tiling, lambda cut: scale_to_unit(cut, scale), wanted)
+
+
+def _halves(
+    half_maps: tuple[Volume, Volume] | None, work: OnNetwork, model: Model, settings
+) -> list[tuple[np.ndarray, float]]:
+    found = []
+    for half in half_maps or ():
+        density = resample(half.density, half.grid, work.grid)
+        if settings.invert:
+            density *= -1
+        if work.soft is not None:
+            density *= work.soft
+        found.append((density, signal_scale(density, model)))
+    return found
+
+
+def _judge(
+    runner: Runner,
+    work: OnNetwork,
+    prediction: np.ndarray,
+    halves: list[tuple[np.ndarray, float]],
+    grid: Grid,
+    tiling: Tiling,
+    settings: PredictSettings,
+) -> Trust:
+    limit, assumed = reliable_limit(grid, work.grid.voxel_size[0], settings.resolution)
+    passes = settings.trust_passes or (CPU_PASSES if runner.device.type == "cpu" else GPU_PASSES)
+
+    def run(density: np.ndarray, scale: float) -> np.ndarray:
+        return run_boxes(runner, density, scale, tiling)[0]
+
+    trust = judge(
+        run,
+        (work.density, work.scale),
+        prediction,
+        halves,
+        work.grid,
+        limit,
+        tiling.stride,
+        passes,
+    )
+    trust.facts["resolution_assumed"] = assumed
+    return trust
+
+
+def _keep(result: np.ndarray, density: np.ndarray, grid: Grid, amplitude: Amplitude) -> float:
+    """Blend the input back; where the result has the network's units, in these."""
+    if not amplitude.fitted:
+        known = fit_amplitude(result, density, automatic_mask(density))
+        density = (density - np.float32(known.offset)) / np.float32(known.scale)
+    return keep_input(result, density, grid.voxel_size_zyx)
 
 
 def _restore(

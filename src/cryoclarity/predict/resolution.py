@@ -10,6 +10,7 @@ from cryoclarity.density.resample import resample, resample_linear
 from cryoclarity.errors import InputError
 from cryoclarity.grid import Grid, Volume
 from cryoclarity.nets.label_transform import LabelTransform
+from cryoclarity.predict.dropout import dropout_spread
 from cryoclarity.predict.engine import predict_tiles
 from cryoclarity.predict.enhance import (
     Prediction,
@@ -41,10 +42,13 @@ def local_resolution(
     Returns
     -------
     Prediction
-        Angstrom inside the mask, clipped to [2 x voxel, largest training label]; 0 outside.
+        Angstrom inside the mask, clipped to [2 x voxel, largest training label]; 0 outside. With
+        `passes` also the map ``spread``: the standard deviation over passes with dropout.
 
     Raises
     ------
+    ConfigError
+        Passes asked of a network without dropout.
     InputError
         PRED_NO_SIGNAL or PRED_MASK.
     ResourceError
@@ -69,24 +73,38 @@ def local_resolution(
         return bool(mask[tuple(slice(s, s + tiling.box) for s in start)].any())
 
     output, count = predict_tiles(runner, work, tiling, lambda cut: cut, wanted)
-    del work
     limits = _to_angstrom(output, model, volume.grid)
+    maps = {}
+    if settings.passes is not None:
+
+        def decode(raw: np.ndarray) -> np.ndarray:
+            _to_angstrom(raw, model, volume.grid)
+            return raw
+
+        spread = dropout_spread(runner, work, tiling, wanted, decode, settings.passes)
+        maps["spread"] = resample_linear(spread, grid, volume.grid, overwrite=True)
+        del spread
+    del work
     result = resample_linear(output, grid, volume.grid, overwrite=True)
     del output
     share = resample_linear(mask.astype(np.float32), grid, volume.grid, overwrite=True)
     inside = share >= 0.5
     del share
-    result[~inside] = 0
+    for values in (result, *maps.values()):
+        values[~inside] = 0
     facts = run_facts(model, settings, tiling, count, grid) | {
         "solvent_median": median,
         "inside_deviation": deviation,
         "limits_a": list(limits),
         "mask": {"kind": "automatic"} if region is None else region.facts(),
         "voxels_inside": int(inside.sum()),
-        "median_a": float(np.median(result[inside])) if inside.any() else None,
+        "median_a": _median(result[inside]),
         "share_at_limits": _share_at_limits(result[inside], limits),
+        "passes": settings.passes,
     }
-    return Prediction(result, facts, warnings)
+    if maps:
+        facts["median_spread_a"] = _median(maps["spread"][inside])
+    return Prediction(result, facts, warnings, maps)
 
 
 def _to_angstrom(output: np.ndarray, model: Model, grid: Grid) -> tuple[float, float]:
@@ -97,6 +115,10 @@ def _to_angstrom(output: np.ndarray, model: Model, grid: Grid) -> tuple[float, f
     for section in output:
         section[:] = np.clip(labels.decode(section), low, high)
     return low, high
+
+
+def _median(values: np.ndarray) -> float | None:
+    return float(np.median(values)) if values.size else None
 
 
 def _share_at_limits(values: np.ndarray, limits: tuple[float, float]) -> float | None:
