@@ -39,6 +39,7 @@ rule rejected:
 
 rule report:
     input:
+        rows=expand("results/batches/{batch}.tsv", batch=BATCHES),
         rejected="results/rejected.tsv",
         evaluate=expand("results/evaluate/{batch}.tsv", batch=BATCHES),
         cards=[PLAN.card(name) for name in DATASETS],
@@ -80,6 +81,6 @@ rule report:
         spec=SPEC["report"],
         code=CODE["report"],
     shell:
-        "python workflow_scripts/report.py --rejected {input.rejected}"
-        " --manifests {input.evaluate} --cards {input.cards} --spec {params.spec:q} --out results/report > {log} 2>&1"
-        " # code {params.code}"
+        "python workflow_scripts/report.py --rows {input.rows} --rejected {input.rejected}"
+        " --manifests {input.evaluate} --cards {input.cards} --spec {params.spec:q}"
+        " --out results/report > {log} 2>&1 # code {params.code}"

@@ -53,11 +53,10 @@ rule index:
         runtime=30,
         gpu=0,
     params:
-        spec=SPEC["index"],
         code=CODE["index"],
     shell:
         "python workflow_scripts/index.py --dataset {wildcards.dataset} --rows {input.rows}"
-        " --fetch {input.fetch} --manifests {input.manifests} --spec {params.spec:q}"
+        " --fetch {input.fetch} --manifests {input.manifests}"
         " --leaks {output.leaks} --out {output.index} > {log} 2>&1 # code {params.code}"
 
 

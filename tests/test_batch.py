@@ -55,6 +55,17 @@ def test_an_unexpected_exception_is_one_row_and_is_tried_again(tmp_path):
     assert again.called == ["EMD-1002"]
 
 
+def test_what_the_network_refused_is_tried_again_and_a_bad_file_is_not(tmp_path):
+    failures = {
+        "EMD-1001": InputError("gave up", code="NET_DEADLINE"),
+        "EMD-1003": InputError("cut", code="FILE_TRUNCATED"),
+    }
+    run_batch(batch(tmp_path), Compute(failures))
+    again = Compute()
+    assert [row["status"] for row in run_batch(batch(tmp_path), again)] == ["ok", "ok", "rejected"]
+    assert again.called == ["EMD-1001"]
+
+
 def test_resources_stop_the_batch_and_keep_what_is_done(tmp_path):
     full = ResourceError("no space left", code="DISK_FULL")
     with pytest.raises(ResourceError):

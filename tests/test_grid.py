@@ -22,7 +22,6 @@ def test_position_is_xyz_and_index_is_zyx():
     grid = Grid((4, 5, 6), (1.0, 2.0, 3.0), (10.0, 20.0, 30.0))
     assert grid.position_of(np.array([1, 2, 3])).tolist() == [13.0, 24.0, 33.0]
     assert grid.extent == (6.0, 10.0, 12.0)
-    assert grid.nyquist == 6.0
 
 
 def test_contains_is_the_hull_of_voxel_centres():

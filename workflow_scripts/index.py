@@ -20,7 +20,6 @@ def build_parser() -> argparse.ArgumentParser:
     }
     for name, what in tables.items():
         parser.add_argument(f"--{name}", nargs="+", type=Path, default=[], help=what)
-    parser.add_argument("--spec", default="{}", metavar="JSON", help="settings; there are none yet")
     parser.add_argument("--leaks", type=Path, help="table of kinships to write")
     parser.add_argument(
         "--groups",

@@ -8,15 +8,24 @@ resolution.
 import sys
 from pathlib import Path
 
-from cryoclarity.cli.predict_options import inputs_and_options, prediction_arguments
+from cryoclarity.cli.predict_options import (
+    estimate_line,
+    inputs_and_options,
+    prediction_arguments,
+)
 from cryoclarity.cli.script import batch_arguments, parser_for, script_main
+from cryoclarity.cli.signals import stopped_cleanly
 
 
 def run(arguments):
-    from cryoclarity.stages.predict import run_files
+    from cryoclarity.stages.predict import estimate_files, run_files
 
     inputs, options = inputs_and_options(arguments, arguments.task, arguments.weights)
-    run_files(inputs, options, arguments.out)
+    if arguments.estimate:
+        print(estimate_line(estimate_files(inputs, options)))
+        return
+    with stopped_cleanly():
+        run_files(inputs, options, arguments.out)
 
 
 def build_parser():

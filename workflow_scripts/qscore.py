@@ -33,7 +33,7 @@ def run(arguments: argparse.Namespace) -> None:
     from cryoclarity.errors import ConfigError
     from cryoclarity.stages.qscore import run_files
 
-    if not arguments.sigma > 0:
+    if not 0 < arguments.sigma < float("inf"):
         raise ConfigError(f"--sigma is {arguments.sigma}, must be positive")
     run_files(
         arguments.map,

@@ -47,6 +47,7 @@ def build_parser() -> argparse.ArgumentParser:
 def run(arguments: argparse.Namespace) -> None:
     """Cut boxes by hand."""
     from cryoclarity.errors import ConfigError
+    from cryoclarity.stages.common import record_path
     from cryoclarity.stages.shards import IDENTITY, ShardInputs, ShardSettings, run_files
 
     given = vars(arguments)
@@ -56,7 +57,7 @@ def run(arguments: argparse.Namespace) -> None:
             raise ConfigError(f"--dataset {arguments.dataset} needs --{role}")
     inputs = ShardInputs(
         **{name: given[name] for name in ("map", *roles, "model", "contour")},
-        record=given[roles[0]].with_suffix(".json"),
+        record=record_path(given[roles[0]]),
     )
     names = ("box_size", "stride", "min_target_share", "min_labelled_share", "min_coverage")
     settings = ShardSettings(arguments.dataset, **{name: given[name] for name in names})

@@ -14,12 +14,13 @@ FAILURE_FAMILIES = frozenset({"file", "header", "value", "model", "network", "in
 
 @dataclass(frozen=True)
 class Code:
-    """One reason code: its family, how severe it is, and what it means."""
+    """One reason code: family, severity, meaning, and what a user can do when nothing special."""
 
     code: str
     family: str
     severity: str
     meaning: str
+    remedy: str = ""
 
 
 def load_codes(path: Path = TABLE) -> dict[str, Code]:
@@ -28,7 +29,7 @@ def load_codes(path: Path = TABLE) -> dict[str, Code]:
     Parameters
     ----------
     path : Path
-        TSV with the columns ``code family severity meaning``.
+        TSV with the columns ``code family severity meaning remedy``.
 
     Returns
     -------

@@ -19,7 +19,7 @@ class CryoClarityError(Exception):
     file : path, optional
         The file that is at fault.
     remedy : str, optional
-        What the user can do.
+        What the user can do; by default what the table of codes says.
 
     Raises
     ------
@@ -41,7 +41,7 @@ class CryoClarityError(Exception):
         self.message = message
         self.code = CODES[code].code
         self.file = None if file is None else str(file)
-        self.remedy = remedy
+        self.remedy = remedy or CODES[code].remedy or None
 
     def __reduce__(self):
         # Keyword-only arguments do not survive the default pickling of exceptions.

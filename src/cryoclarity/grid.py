@@ -57,11 +57,6 @@ class Grid:
         """Box edges n * voxel size (x, y, z) in angstrom."""
         return tuple(n * v for n, v in zip(self.shape[::-1], self.voxel_size, strict=True))
 
-    @property
-    def nyquist(self) -> float:
-        """Finest resolution that the coarsest axis can carry, in angstrom."""
-        return 2.0 * max(self.voxel_size)
-
     def index_of(self, position: np.ndarray) -> np.ndarray:
         """Fractional array index (z, y, x) of positions (n, 3) given as (x, y, z) in angstrom."""
         position = np.asarray(position, dtype=np.float64)
@@ -85,6 +80,22 @@ class Grid:
             and np.allclose(self.voxel_size, other.voxel_size, rtol=VOXEL_TOLERANCE, atol=0)
             and np.allclose(self.origin, other.origin, rtol=0, atol=ORIGIN_TOLERANCE)
         )
+
+
+def squared_frequency(
+    shape: tuple[int, int, int], voxel_size_zyx: tuple[float, float, float]
+) -> np.ndarray:
+    """Return s^2 in 1/angstrom^2 of each ``rfftn`` coefficient, (nz, ny, nx // 2 + 1) float64.
+
+    Parameters
+    ----------
+    shape : (nz, ny, nx)
+        Of the density.
+    voxel_size_zyx : (z, y, x), angstrom
+    """
+    (nz, ny, nx), (vz, vy, vx) = shape, voxel_size_zyx
+    z, y, x = np.fft.fftfreq(nz, vz), np.fft.fftfreq(ny, vy), np.fft.rfftfreq(nx, vx)
+    return z[:, None, None] ** 2 + y[:, None] ** 2 + x**2
 
 
 @dataclass(frozen=True)

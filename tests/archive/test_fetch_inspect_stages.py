@@ -2,6 +2,7 @@
 
 import csv
 import gzip
+import hashlib
 import json
 import os
 import sys
@@ -21,7 +22,7 @@ from zoo import VOXEL, cif_text, map_bytes, pdb_text
 from cryoclarity.archive.fetch import Source
 from cryoclarity.archive.http import Limits
 from cryoclarity.archive.paths import half_map_paths, map_path, model_paths
-from cryoclarity.errors import ConfigError, InputError
+from cryoclarity.errors import ConfigError, InputError, IntegrityError
 from cryoclarity.io.tables import read_table, write_table
 from cryoclarity.stages.fetch import Wanted, run_files
 
@@ -118,6 +119,18 @@ def test_second_fetch_asks_for_nothing(tmp_path):
     fetch(server.base + "/ok", tmp_path / "out")
     server.close()
     assert server.requests.total() == count == 4
+
+
+def test_a_pinned_file_must_be_the_pinned_one(tmp_path):
+    files = archive_files(half_maps=False)
+    source = Source(folder_archive(tmp_path / "archive", files))
+    served = hashlib.sha256(files[map_path(EMDB)]).hexdigest()
+    run_files(Wanted(EMDB, PDB, pins={"map": served.upper()}), source, tmp_path / "out")
+    for folder in ("out", "new"):  # also a file that an earlier run left
+        with pytest.raises(IntegrityError) as caught:
+            run_files(Wanted(EMDB, PDB, pins={"map": "0" * 64}), source, tmp_path / folder)
+        assert caught.value.code == "FILE_CHANGED" and served in str(caught.value)
+        assert "map.map.gz" not in names(tmp_path / folder)
 
 
 def test_bad_half_map_costs_the_half_maps_only(tmp_path):

@@ -7,7 +7,7 @@ import sys
 import numpy as np
 import pytest
 
-from cryoclarity.errors import InputError
+from cryoclarity.errors import ConfigError, InputError
 from cryoclarity.grid import Grid, Volume
 from cryoclarity.io.atoms import Atoms
 from cryoclarity.io.files import write_json
@@ -169,6 +169,14 @@ def test_by_hand_writes_the_contract_keys_and_the_comparison(case):
     expected = content["CC_mask"] - content["baseline_CC_mask"]
     assert content["delta_CC_mask"] == pytest.approx(expected)
     assert "delta_n_inside" not in content
+
+
+@pytest.mark.parametrize("wrong", [0.0, -1.0, float("nan"), float("inf")])
+@pytest.mark.parametrize("name", ["resolution", "sigma"])
+def test_a_resolution_or_sigma_that_is_no_positive_number_is_wrong_usage(tmp_path, name, wrong):
+    values = {"resolution": 3.0, "sigma": 0.6} | {name: wrong}
+    with pytest.raises(ConfigError, match=f"{name} is"):
+        run_files("none.mrc", "none.pdb", tmp_path / "e.json", **values)
 
 
 def test_target_on_another_grid_is_refused(case):

@@ -194,3 +194,20 @@ def test_archive_frames_follow_the_catalogue(shared):
         assert grid.voxel_size[0] == pytest.approx(float(row["voxel_A"]), abs=2e-4)
         read += 1
     assert read >= 18
+
+
+@pytest.mark.parametrize(
+    ("content", "code"),
+    [
+        (b"<!DOCTYPE html><html></html>", "FILE_HTML"),
+        (b"PK\x03\x04" + bytes(2000), "FILE_COMPRESSION"),
+        (b"ATOM      1  N   ALA A   1       1.000   2.000   3.000\n" * 30, "FILE_TEXT"),
+    ],
+)
+def test_what_is_no_map_is_named_by_what_it_is(tmp_path, content, code):
+    path = tmp_path / "map.mrc"
+    path.write_bytes(content)
+    with pytest.raises(InputError) as caught:
+        read_map(path)
+    assert caught.value.code == code
+    assert caught.value.remedy

@@ -27,3 +27,15 @@ def test_a_ragged_row_is_refused_with_its_line(tmp_path):
     (tmp_path / "t.tsv").write_text("# note\na\tb\n1\t2\n3\n")
     with pytest.raises(InputError, match="line 4 has 1 cells"):
         read_table(tmp_path / "t.tsv")
+
+
+def test_a_byte_order_mark_is_no_part_of_the_first_column(tmp_path):
+    (tmp_path / "t.tsv").write_bytes(b"\xef\xbb\xbfa\tb\n1\t2\n")
+    assert read_table(tmp_path / "t.tsv") == [{"a": "1", "b": "2"}]
+
+
+def test_bytes_that_are_no_text_are_bad_input(tmp_path):
+    (tmp_path / "t.tsv").write_bytes(b"a\tb\n\xe9\xff\t2\n")
+    with pytest.raises(InputError) as caught:
+        read_table(tmp_path / "t.tsv")
+    assert caught.value.code == "FILE_TEXT"

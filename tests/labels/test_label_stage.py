@@ -106,7 +106,7 @@ def test_refusals_by_hand_write_nothing(files, tmp_path: Path, capsys, words, co
     out = tmp_path / "none.mrc"
     assert script("--map", files["map"], *words, "--out", out) == 3
     error = capsys.readouterr().err
-    assert error.startswith(code) and error.count("\n") == 1
+    assert error.startswith(f"{code}: {files['map']}:") and error.count("\n") == 1
     assert not list(tmp_path.glob("none*"))
 
 
@@ -119,6 +119,24 @@ def test_non_cubic_and_unequal_halves_are_refused(files, tmp_path: Path, capsys)
     assert capsys.readouterr().err.startswith("LABEL_NOT_CUBIC")
     assert script("--half1", files["half1"], "--half2", flat, "--out", out) == 3
     assert capsys.readouterr().err.startswith("LABEL_HALVES_DIFFER")
+
+
+def test_two_times_the_same_half_map_is_refused(files, tmp_path: Path, capsys) -> None:
+    words = ("--half1", files["half1"], "--half2", files["half1"], "--out", tmp_path / "none.mrc")
+    assert script(*words) == 3
+    assert capsys.readouterr().err.startswith("PAIR_HALF_SAME")
+
+
+def test_a_mask_of_the_whole_box_is_a_mask_and_an_empty_one_is_none(
+    files, tmp_path, capsys
+) -> None:
+    mask, out = tmp_path / "mask.mrc", tmp_path / "none.mrc"
+    words = ("--half1", files["half1"], "--half2", files["half2"], "--mask", mask, "--out", out)
+    write_map(mask, Volume(np.zeros(GRID.shape, np.float32), GRID))
+    assert script(*words) == 3
+    assert capsys.readouterr().err.startswith(f"VAL_CONSTANT: {mask}") and not out.exists()
+    write_map(mask, Volume(np.ones(GRID.shape, np.float32), GRID))
+    assert script(*words) == 0 and out.exists()
 
 
 def test_a_masked_map_is_answered_by_hand_with_a_warning(files, tmp_path, caplog) -> None:

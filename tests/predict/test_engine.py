@@ -114,10 +114,10 @@ def test_other_errors_of_a_network_are_not_taken_for_memory():
 
 def test_a_memory_limit_shrinks_the_batch_or_refuses():
     need = memory_bytes(1000, 1000, 8, 4, 2)
-    assert batch_within(need, 16, 1000, 1000, 8, 4) == 2
-    assert batch_within(None, 16, 1000, 1000, 8, 4) == 16
+    assert batch_within(need, 16, (1000, 1000, 8, 4)) == 2
+    assert batch_within(None, 16, (1000, 1000, 8, 4)) == 16
     with pytest.raises(ResourceError):
-        batch_within(1000, 16, 1000, 1000, 8, 4)
+        batch_within(1000, 16, (1000, 1000, 8, 4))
 
 
 def test_batches_on_a_cpu_stay_within_its_cache():

@@ -40,6 +40,16 @@ def test_bad_ids_are_named_with_their_line(tmp_path, line, message):
         read_entries(table)
 
 
+@pytest.mark.parametrize(
+    ("column", "text"),
+    [("resolution", "0"), ("resolution", "inf"), ("weight", "-1"), ("contour", "nan")],
+)
+def test_numbers_that_no_stage_can_use_are_refused(tmp_path, column, text):
+    (tmp_path / "t.tsv").write_text(f"emdb_id\t{column}\nEMD-5168\t{text}\n")
+    with pytest.raises(ConfigError, match=f"line 2: {column} '{text}'"):
+        read_entries(tmp_path / "t.tsv")
+
+
 def test_missing_columns_are_empty_and_an_entry_is_its_own_group(tmp_path):
     (tmp_path / "t.tsv").write_text("emdb_id\nEMD-5168\n")
     (entry,) = read_entries(tmp_path / "t.tsv")

@@ -6,11 +6,20 @@ import argparse
 import os
 import sys
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from cryoclarity import __version__
-from cryoclarity.cli.predict_options import inputs_and_options, prediction_arguments
+from cryoclarity.cli.predict_options import (
+    estimate_line,
+    inputs_and_options,
+    prediction_arguments,
+)
 from cryoclarity.cli.script import parser_for, script_main
+from cryoclarity.cli.signals import stopped_cleanly
 from cryoclarity.errors import ConfigError, CryoClarityError
+
+if TYPE_CHECKING:
+    from cryoclarity.stages.predict import Outcome
 
 DESCRIPTIONS = {
     "enhance": "Improve a map. The result is for looking and building: not for refinement "
@@ -18,6 +27,7 @@ DESCRIPTIONS = {
     "resolution": "Predict the local resolution of a map, in angstrom; 0 outside the mask.",
 }
 SUFFIXES = {"enhance": "_enhanced", "resolution": "_resolution"}
+EXTRA = {"trust": "trust, 0 to 1", "spread": "spread of dropout passes, angstrom"}
 TABLES = (".tsv", ".tsv.gz")
 MAP_SUFFIXES = (".gz", ".mrc", ".map", ".ccp4", ".rec")
 PROJECT_WEIGHTS = Path("results", "train")
@@ -43,7 +53,7 @@ def map_command(task: str, argv: list[str] | None) -> int:
         help=f"map to write (default: <stem>{SUFFIXES[task]}.mrc in this folder); with a table "
         "the folder",
     )
-    prediction_arguments(parser)
+    prediction_arguments(parser, trust=task == "enhance")
     return script_main(parser, lambda arguments: _run(task, arguments), argv)
 
 
@@ -55,7 +65,13 @@ def _run(task: str, arguments: argparse.Namespace) -> int:
     if str(given).endswith(TABLES):
         return _run_table(task, arguments, weights)
     out = arguments.out or Path(map_stem(given) + SUFFIXES[task] + ".mrc")
-    _one(task, arguments, weights, out)
+    if arguments.estimate:
+        from cryoclarity.stages.predict import estimate_files
+
+        print(estimate_line(estimate_files(*inputs_and_options(arguments, task, weights))))
+        return 0
+    with stopped_cleanly():
+        _one(task, arguments, weights, out)
     return 0
 
 
@@ -65,6 +81,8 @@ def _run_table(task: str, arguments: argparse.Namespace, weights: Path) -> int:
 
     table, folder, worst = arguments.map, arguments.out or Path(), 0
     rows = read_table(table)
+    if arguments.estimate:
+        raise ConfigError("--estimate takes one map", remedy="name a map of the table")
     if not rows or "map" not in rows[0]:
         raise ConfigError("no column 'map', or no row", file=table)
     for row in rows:
@@ -72,7 +90,8 @@ def _run_table(task: str, arguments: argparse.Namespace, weights: Path) -> int:
         arguments.map = table.parent / row["map"]
         out = folder / (map_stem(arguments.map) + SUFFIXES[task] + ".mrc")
         try:
-            _one(task, arguments, weights, out)
+            with stopped_cleanly():
+                _one(task, arguments, weights, out)
         except CryoClarityError as error:
             sys.stderr.write(" ".join(str(error).split()) + "\n")
             worst = max(worst, error.exit_status)
@@ -80,31 +99,47 @@ def _run_table(task: str, arguments: argparse.Namespace, weights: Path) -> int:
 
 
 def _one(task: str, arguments: argparse.Namespace, weights: Path, out: Path) -> None:
-    from cryoclarity.density.masks import suggest_contour
     from cryoclarity.io.files import write_text
-    from cryoclarity.report.slices import central_slices, save_slices
-    from cryoclarity.stages.predict import record_path, run_files
+    from cryoclarity.report.slices import save_map_page
+    from cryoclarity.stages.predict import companion, run_files
 
     inputs, options = inputs_and_options(arguments, task, weights)
     if inputs.map is not None and out.exists() and out.samefile(inputs.map):
         raise ConfigError(f"{out} is the input itself", remedy="give another --out")
     outcome = run_files(inputs, options, out)
-    stem = record_path(out).with_suffix("")
-    before, after = outcome.before.density, outcome.after.density
-    titles = [f"{name}, across {axis}" for name in ("input", out.name) for axis in "zyx"]
-    images = central_slices(before) + central_slices(after)
-    save_slices(Path(f"{stem}.png"), list(zip(titles, images, strict=True)))
-    shown = (inputs.map or inputs.half_maps[0], suggest_contour(before))
-    if task == "enhance":
-        script = enhance_script(*shown, out, suggest_contour(after))
-    else:
-        inside = after[after > 0]
-        limits = (float(inside.min()), float(inside.max())) if inside.size else (0.0, 1.0)
-        script = resolution_script(*shown, out, limits)
-    write_text(f"{stem}.cxc", script)
+    shown = inputs.map or inputs.half_maps[0]
+    after = outcome.after.density
+    rows = {"input": outcome.before.density, out.name: after}
+    extra = {companion(out, f"_{name}.mrc"): density for name, density in outcome.maps.items()}
+    rows |= {path.name: density for path, density in extra.items()}
+    caption = f"{weights.name}, weights {outcome.facts['weights_sha256'][:12]}: {PURPOSE}"
+    save_map_page(companion(out, ".png"), rows, _fixed_limits(extra), caption)
+    write_text(companion(out, ".cxc"), _script(task, shown, out, outcome, list(extra)))
     print(f"{out}")
+    for path in extra:
+        print(f"{path}  {EXTRA[path.stem.rsplit('_', 1)[1]]}")
+    if options.settings["trust"] and inputs.model:
+        print(f"{companion(out, '_residues.tsv')}  trust per residue")
     for suffix, text in ((".png", "picture"), (".cxc", "ChimeraX script"), (".json", "record")):
-        print(f"{stem}{suffix}  {text}")
+        print(f"{companion(out, suffix)}  {text}")
+    print(f"weights: {weights}, sha256 {outcome.facts['weights_sha256'][:12]}")
+
+
+def _fixed_limits(extra: dict[Path, object]) -> dict[str, tuple[float, float]]:
+    return {path.name: (0.0, 1.0) for path in extra if path.stem.endswith("_trust")}
+
+
+def _script(task: str, shown: Path, out: Path, outcome: Outcome, extra: list[Path]) -> str:
+    from cryoclarity.density.masks import suggest_contour
+
+    after = outcome.after.density
+    level = suggest_contour(outcome.before.density)
+    if task == "enhance":
+        trust = extra[0] if extra else None
+        return enhance_script(shown, level, out, suggest_contour(after), trust)
+    inside = after[after > 0]
+    limits = (float(inside.min()), float(inside.max())) if inside.size else (0.0, 1.0)
+    return resolution_script(shown, level, out, limits)
 
 
 def default_weights(task: str, folder: Path = PROJECT_WEIGHTS) -> Path:
@@ -131,14 +166,23 @@ def map_stem(path: Path) -> str:
     return name
 
 
-def enhance_script(before: Path, level: float, after: Path, new_level: float) -> str:
-    """Return ChimeraX commands that show an improved map over its input."""
+def enhance_script(
+    before: Path, level: float, after: Path, new_level: float, trust: Path | None = None
+) -> str:
+    """Return ChimeraX commands that show an improved map over its input, coloured by trust."""
     first, second = _names(before, after)
+    colour = "color #2 cornflowerblue\n"
+    if trust is not None:
+        (third,) = _names(trust, after)[:1]
+        colour = (
+            f"open {third}\nhide #3 models\n"
+            "color sample #2 map #3 palette 0,firebrick:0.5,lightgray:1,cornflowerblue\n"
+        )
     return (
         f"{_head()}"
         f"open {first}\nopen {second}\n"
         f"volume #1 level {level:.5g}\nvolume #2 level {new_level:.5g}\n"
-        "color #1 gray\ntransparency #1 70\ncolor #2 cornflowerblue\nview\n"
+        f"color #1 gray\ntransparency #1 70\n{colour}view\n"
     )
 
 

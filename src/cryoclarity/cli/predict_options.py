@@ -6,14 +6,23 @@ import argparse
 from pathlib import Path
 
 BLENDS = ("gaussian", "hann", "uniform")
+POSITIVE = (
+    *("stride", "batch_size", "voxel_size", "mask_radius", "max_memory"),
+    *("trust_passes", "resolution", "passes"),
+)
 GIGABYTE = 1_000_000_000
 
 
-def prediction_arguments(parser: argparse.ArgumentParser) -> None:
-    """Add everything but task, map, weights and output."""
+def prediction_arguments(parser: argparse.ArgumentParser, *, trust: bool = False) -> None:
+    """Add everything but task, map, weights and output; `trust` is the default of --trust."""
     add = parser.add_argument
-    add("--half1", type=Path, metavar="FILE", help="half map; with --half2 the mean replaces --map")
-    add("--half2", type=Path, metavar="FILE", help="the other half map")
+    add(
+        "--half1",
+        type=Path,
+        metavar="FILE",
+        help="half map: their mean stands in for the map",
+    )
+    add("--half2", type=Path, metavar="FILE", help="the other half map; both also serve --trust")
     add(
         "--mode",
         choices=("default", "published"),
@@ -49,6 +58,47 @@ def prediction_arguments(parser: argparse.ArgumentParser) -> None:
     add("--seed", type=int, help="of the coin toss by which the published program pads")
     add("--invert", action="store_true", help="change the sign of the input first")
     add("--max-memory", type=float, metavar="GB", help="largest host memory, gigabytes")
+    add("--estimate", action="store_true", help="say time and memory, measured on one box; stop")
+    _judging_arguments(parser, trust)
+
+
+def _judging_arguments(parser: argparse.ArgumentParser, trust: bool) -> None:
+    group = parser.add_argument_group("how far to believe the result")
+    group.add_argument(
+        "--trust",
+        action=argparse.BooleanOptionalAction,
+        default=trust,
+        help="enhance: also write <stem>_trust.mrc, 0 to 1 per voxel",
+    )
+    group.add_argument(
+        "--trust-passes",
+        type=int,
+        metavar="N",
+        help="further passes for --trust (default: 2 on a CPU, 6 on a GPU)",
+    )
+    group.add_argument(
+        "--resolution",
+        type=float,
+        metavar="A",
+        help="of the input: --trust compares up to here (default: by half maps, else 8)",
+    )
+    group.add_argument(
+        "--model",
+        type=Path,
+        metavar="FILE",
+        help="with --trust: also write <stem>_residues.tsv, a row per residue of this model",
+    )
+    group.add_argument(
+        "--ligand-safe",
+        action="store_true",
+        help="enhance: blend the input back where the network took density away",
+    )
+    group.add_argument(
+        "--passes",
+        type=int,
+        metavar="N",
+        help="resolution: also write <stem>_spread.mrc, angstrom, over N passes with dropout",
+    )
 
 
 def inputs_and_options(arguments: argparse.Namespace, task: str, weights: Path):
@@ -62,7 +112,7 @@ def inputs_and_options(arguments: argparse.Namespace, task: str, weights: Path):
     from cryoclarity.errors import ConfigError
     from cryoclarity.stages.predict import Inputs, Options
 
-    for name in ("stride", "batch_size", "voxel_size", "mask_radius", "max_memory"):
+    for name in POSITIVE:
         value = getattr(arguments, name)
         if value is not None and not value > 0:
             raise ConfigError(f"--{name.replace('_', '-')} {value} must be positive")
@@ -79,6 +129,7 @@ def inputs_and_options(arguments: argparse.Namespace, task: str, weights: Path):
         mask_contour=arguments.mask_contour,
         mask_radius=arguments.mask_radius,
         mask_invert=arguments.mask_invert,
+        model=arguments.model,
     )
     limit = arguments.max_memory
     settings = {
@@ -89,5 +140,29 @@ def inputs_and_options(arguments: argparse.Namespace, task: str, weights: Path):
         "amplitude": arguments.amplitude,
         "invert": arguments.invert,
         "max_memory": None if limit is None else int(limit * GIGABYTE),
+        "trust": arguments.trust and task == "enhance" and arguments.mode == "default",
+        "trust_passes": arguments.trust_passes,
+        "resolution": arguments.resolution,
+        "ligand_safe": arguments.ligand_safe,
+        "passes": arguments.passes,
     }
     return inputs, Options(task, arguments.mode, arguments.seed, settings)
+
+
+def estimate_line(found: dict[str, object]) -> str:
+    """Return the outcome of --estimate as one line."""
+    return (
+        f"about {duration(found['seconds'])} on {found['device']}: "
+        f"{found['boxes_predicted']} of {found['boxes']} boxes, {found['passes']} passes, "
+        f"{found['seconds_per_box']:.3g} s per box; "
+        f"memory {found['memory_bytes'] / GIGABYTE:.2f} GB"
+    )
+
+
+def duration(seconds: float) -> str:
+    """Return a time in the unit that suits it."""
+    if seconds < 120:
+        return f"{seconds:.1f} s"
+    if seconds < 7200:
+        return f"{seconds / 60:.1f} min"
+    return f"{seconds / 3600:.1f} h"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Iterator
 
 import numpy as np
 from scipy.ndimage import distance_transform_edt, gaussian_filter
@@ -82,20 +83,41 @@ def zone_mask(positions: np.ndarray, grid: Grid, radius: float) -> np.ndarray:
     -------
     (nz, ny, nx) bool
     """
+    inside = np.zeros(grid.shape, dtype=bool)
+    for box, squared in squared_distances(positions, grid, radius):
+        inside[box] |= squared < radius**2
+    return inside
+
+
+def squared_distances(
+    positions: np.ndarray, grid: Grid, reach: float
+) -> Iterator[tuple[tuple[slice, ...], np.ndarray]]:
+    """Yield for each atom the box of voxels within reach and their squared distances.
+
+    Parameters
+    ----------
+    positions : (n, 3) float64, angstrom
+        Atoms (x, y, z); those whose box lies outside the grid are left out.
+    grid : Grid
+    reach : float, angstrom
+
+    Yields
+    ------
+    box : three slices (z, y, x) into an array on the grid
+    squared : float64, shape of the box, angstrom^2
+    """
     voxel = np.asarray(grid.voxel_size_zyx)
     shape = np.asarray(grid.shape)
     index = grid.index_of(positions)
-    low = np.maximum(np.ceil(index - radius / voxel), 0).astype(int)
-    high = np.minimum(np.floor(index + radius / voxel) + 1, shape).astype(int)
-    inside = np.zeros(grid.shape, dtype=bool)
+    low = np.maximum(np.ceil(index - reach / voxel), 0).astype(int)
+    high = np.minimum(np.floor(index + reach / voxel) + 1, shape).astype(int)
     for atom in np.flatnonzero((low < high).all(axis=1)):
         z, y, x = (
             np.square((np.arange(low[atom, a], high[atom, a]) - index[atom, a]) * voxel[a])
             for a in range(3)
         )
         box = tuple(slice(low[atom, a], high[atom, a]) for a in range(3))
-        inside[box] |= z[:, None, None] + (y[:, None] + x)[None] < radius**2
-    return inside
+        yield box, z[:, None, None] + (y[:, None] + x)[None]
 
 
 def suggest_contour(density: np.ndarray) -> float:

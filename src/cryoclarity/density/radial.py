@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 
+from cryoclarity.grid import squared_frequency
+
 
 def apply_radial_filter(
     density: np.ndarray,
@@ -25,11 +27,7 @@ def apply_radial_filter(
     -------
     (nz, ny, nx) float32
     """
-    spacing_z, spacing_y, spacing_x = voxel_size[::-1]
-    nz, ny, nx = density.shape
-    z = np.fft.fftfreq(nz, spacing_z)[:, None, None]
-    y = np.fft.fftfreq(ny, spacing_y)[:, None]
-    x = np.fft.rfftfreq(nx, spacing_x)
-    factor = np.interp(np.sqrt(z * z + y * y + x * x), frequency, gain)
+    radius = np.sqrt(squared_frequency(density.shape, voxel_size[::-1]))
+    factor = np.interp(radius, frequency, gain)
     spectrum = np.fft.rfftn(density) * factor
     return np.fft.irfftn(spectrum, density.shape, axes=(0, 1, 2)).astype(np.float32)

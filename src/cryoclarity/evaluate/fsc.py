@@ -8,6 +8,8 @@ from dataclasses import dataclass
 import numpy as np
 from scipy import fft
 
+from cryoclarity.grid import squared_frequency
+
 
 @dataclass(frozen=True)
 class FscCurve:
@@ -55,13 +57,12 @@ class FourierShells:
         shape : (nz, ny, nx)
         voxel_size_zyx : (z, y, x), angstrom
         """
-        squared = squared_frequency(shape, voxel_size_zyx)
-        frequency = np.sqrt(squared)
+        frequency = np.sqrt(squared_frequency(shape, voxel_size_zyx))
         edge = max(n * v for n, v in zip(shape, voxel_size_zyx, strict=True))
         n_shells = math.floor(edge / (2.0 * max(voxel_size_zyx)) + 1e-9)
         number = np.rint(frequency * edge).astype(np.int32)
         number[number > n_shells] = 0  # shell 0 holds F(000) and the corners: both left out
-        weight = np.full(squared.shape, 2.0, dtype=np.float32)
+        weight = np.full(frequency.shape, 2.0, dtype=np.float32)
         weight[..., 0] = 1.0
         if shape[2] % 2 == 0:
             weight[..., -1] = 1.0
@@ -90,16 +91,6 @@ class FourierShells:
             correlation = cross / np.sqrt(first_power * second_power)
         filled = np.isfinite(self.frequency)
         return FscCurve(self.frequency[filled], correlation[filled])
-
-
-def squared_frequency(
-    shape: tuple[int, int, int], voxel_size_zyx: tuple[float, float, float]
-) -> np.ndarray:
-    """Return s^2 (1/angstrom^2) of each ``rfftn`` coefficient, (nz, ny, nx // 2 + 1) float64."""
-    z = np.fft.fftfreq(shape[0], voxel_size_zyx[0])
-    y = np.fft.fftfreq(shape[1], voxel_size_zyx[1])
-    x = np.fft.rfftfreq(shape[2], voxel_size_zyx[2])
-    return z[:, None, None] ** 2 + y[None, :, None] ** 2 + x[None, None, :] ** 2
 
 
 def transform(density: np.ndarray) -> np.ndarray:

@@ -14,18 +14,12 @@ from scipy import fft
 
 from cryoclarity.errors import ConfigError, InputError
 from cryoclarity.evaluate.correlation import pearson, region_correlations
-from cryoclarity.evaluate.fsc import (
-    FourierShells,
-    FscCurve,
-    crossing,
-    squared_frequency,
-    transform,
-)
+from cryoclarity.evaluate.fsc import FourierShells, FscCurve, crossing, transform
 from cryoclarity.evaluate.soft_mask import soft_mask
 from cryoclarity.evaluate.ssim import ssim_scores
 from cryoclarity.grid import Grid
 from cryoclarity.io.atoms import Atoms
-from cryoclarity.model.density import inside_box, model_transform
+from cryoclarity.model.density import electron_density, inside_box, model_transform
 from cryoclarity.model.solvent_mask import molecular_mask
 from cryoclarity.scoring.qscore import q_scores
 from cryoclarity.targets.q_laws import SIGMAS, expected_q_score
@@ -92,15 +86,13 @@ class ModelReference:
                 remedy="check that map and model belong together and share a frame",
             )
         structure_factors = model_transform(atoms, grid)
-        squared = squared_frequency(grid.shape, grid.voxel_size_zyx)
-        kept = (squared > 0) & (squared < resolution**-2)
         mask = soft_mask(atoms.xyz, grid)
         unsharp = fft.irfftn(structure_factors, s=grid.shape)
         return cls(
             atoms=atoms,
             grid=grid,
             resolution=float(resolution),
-            model_density=fft.irfftn(np.where(kept, structure_factors, 0), s=grid.shape),
+            model_density=electron_density(structure_factors, grid, resolution),
             inside=inside,
             transform=structure_factors,
             masked_transform=transform(unsharp * mask),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
+from cryoclarity.density.masks import squared_distances
 from cryoclarity.grid import Grid
 
 # The mask is 1 up to the first distance and 0 from the second on, in angstrom.
@@ -26,20 +27,9 @@ def squared_distance_to_atoms(positions: np.ndarray, grid: Grid, limit: float) -
     (nz, ny, nx) float32
         ``limit ** 2`` where no atom is nearer.
     """
-    voxel = np.asarray(grid.voxel_size_zyx)
-    shape = np.asarray(grid.shape)
     nearest = np.full(grid.shape, limit**2, dtype=np.float32)
-    index = grid.index_of(positions)
-    low = np.maximum(np.ceil(index - limit / voxel), 0).astype(int)
-    high = np.minimum(np.floor(index + limit / voxel) + 1, shape).astype(int)
-    for atom in np.flatnonzero((low < high).all(axis=1)):
-        z, y, x = (
-            np.square((np.arange(low[atom, a], high[atom, a]) - index[atom, a]) * voxel[a])
-            for a in range(3)
-        )
-        box = tuple(slice(low[atom, a], high[atom, a]) for a in range(3))
-        distance = z[:, None, None] + (y[:, None] + x)[None]
-        np.minimum(nearest[box], distance, out=nearest[box], casting="same_kind")
+    for box, squared in squared_distances(positions, grid, limit):
+        np.minimum(nearest[box], squared, out=nearest[box], casting="same_kind")
     return nearest
 
 

@@ -16,7 +16,7 @@ SLAB = 48  # planes worked on at a time: keeps the float64 intermediates small
 
 
 def scale_to_percentile(density: np.ndarray, percentile: float = 99.9) -> np.ndarray:
-    """Bring a map to [0, 1]: divide by its high percentile, cut below 0 and above 1.
+    """Bring a map to [0, 1]: divide by a percentile of all its voxels, cut below 0 and above 1.
 
     Parameters
     ----------

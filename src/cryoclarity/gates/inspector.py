@@ -7,7 +7,7 @@ from pathlib import Path
 
 from cryoclarity.errors import InputError
 from cryoclarity.gates.map_gate import check_map, map_facts
-from cryoclarity.io.files import check_regular
+from cryoclarity.io.files import GZIP_MAGIC, check_regular
 from cryoclarity.io.sniff import content_of, read_head
 
 LOGGER = logging.getLogger(__name__)
@@ -90,7 +90,7 @@ def _model(path: str):
 
 def _packing_warning(path: str) -> list[tuple[str, str]]:
     with Path(path).open("rb") as handle:
-        packed = handle.read(2) == b"\x1f\x8b"
+        packed = handle.read(2) == GZIP_MAGIC
     named = path.lower().endswith(".gz")
     if packed == named:
         return []

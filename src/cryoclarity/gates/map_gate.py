@@ -9,7 +9,6 @@ from pathlib import Path
 import numpy as np
 
 from cryoclarity.io.maps import MapHeader, MapScan, scan_map
-from cryoclarity.io.sniff import require_map
 
 CONTENT_TAG = b"MAP1"
 
@@ -38,7 +37,6 @@ def check_map(path: str | Path) -> MapScan:
     InputError
         FILE_*, HDR_* or VAL_*.
     """
-    require_map(path)
     return scan_map(path)
 
 
@@ -53,7 +51,6 @@ def check_map_content(path: str | Path) -> MapContent:
     InputError
         FILE_*, HDR_* or VAL_*.
     """
-    require_map(path)
     digest = hashlib.sha256()
     pieces: list[np.ndarray] = []
 

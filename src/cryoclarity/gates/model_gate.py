@@ -7,14 +7,13 @@ from pathlib import Path
 import numpy as np
 
 from cryoclarity.errors import InputError
-from cryoclarity.io.atoms import Atoms
+from cryoclarity.io.atoms import POLYMERS, Atoms
 from cryoclarity.io.model import ModelFile, read_model
 from cryoclarity.model.selection import doubles
 
 DEGENERATE_SPREAD = 0.5  # angstrom
 MAX_UNKNOWN_ELEMENTS = 0.05
 MAX_DUPLICATES = 0.10
-POLYMERS = ("protein", "nucleic")
 NAMES_SHOWN = 5
 
 Warnings = list[tuple[str, str]]

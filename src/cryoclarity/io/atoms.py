@@ -6,6 +6,8 @@ from dataclasses import dataclass, fields
 
 import numpy as np
 
+POLYMERS = ("protein", "nucleic")
+
 
 @dataclass(frozen=True)
 class Atoms:

@@ -157,7 +157,7 @@ def parse_header(
     stored = tuple(int(words[name]) for name in ("nz", "ny", "nx"))
     mode = int(words["mode"])
     _check_mode(mode, refuse)
-    _check_size(stored, mode, max_voxels, refuse)
+    _check_size(stored, max_voxels, refuse)
     intervals = tuple(int(words[name]) for name in ("mx", "my", "mz"))
     cell = tuple(float(words["cella"][axis]) for axis in "xyz")
     angles = tuple(float(words["cellb"][name]) for name in ("alpha", "beta", "gamma"))
@@ -187,7 +187,7 @@ def parse_header(
         labels=_labels(words),
     )
     _check_position(header, warnings, refuse)
-    _check_layout(header, int(words["ispg"]), intervals, file_bytes, warnings, refuse)
+    _check_layout(header, int(words["ispg"]), file_bytes, warnings, refuse)
     return MapHeader(**{**header.__dict__, "warnings": tuple(warnings)})
 
 
@@ -246,7 +246,7 @@ def _check_mode(mode: int, refuse) -> None:
         raise refuse("HDR_MODE", f"mode {mode} is not supported")
 
 
-def _check_size(stored: tuple[int, int, int], mode: int, max_voxels: int, refuse) -> None:
+def _check_size(stored: tuple[int, int, int], max_voxels: int, refuse) -> None:
     nz, ny, nx = stored
     if min(stored) < 1 or math.prod(stored) * 4 > 2**62:
         raise refuse("HDR_DIMENSIONS", f"sizes {nx} x {ny} x {nz} are impossible")
@@ -298,9 +298,9 @@ def _check_position(header: MapHeader, warnings: list, refuse) -> None:
 
 
 def _check_layout(
-    header: MapHeader, space_group: int, intervals, file_bytes, warnings: list, refuse
+    header: MapHeader, space_group: int, file_bytes: int | None, warnings: list, refuse
 ) -> None:
-    extended = header.extended_bytes
+    extended, intervals = header.extended_bytes, header.intervals
     if extended < 0 or (file_bytes is not None and HEADER_BYTES + extended > file_bytes):
         raise refuse("HDR_NSYMBT", f"extended header of {extended} bytes does not fit")
     if 401 <= space_group <= 630:

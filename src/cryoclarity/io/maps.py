@@ -6,7 +6,6 @@ reader must judge odd, damaged and compressed files without holding them twice i
 
 from __future__ import annotations
 
-import logging
 import math
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,10 +16,10 @@ import numpy as np
 from cryoclarity import __version__
 from cryoclarity.errors import InputError
 from cryoclarity.grid import Grid, Volume
-from cryoclarity.io.files import atomic_path, gzip_bytes, unpacked_blocks
+from cryoclarity.io.files import GZIP_MAGIC, atomic_path, gzip_bytes, unpacked_blocks
 from cryoclarity.io.map_header import HEADER_BYTES, MAX_VOXELS, MapHeader, parse_header
+from cryoclarity.io.sniff import require_map
 
-LOGGER = logging.getLogger(__name__)
 EXTRA_BYTES_LIMIT = 1024
 UNBOUNDED = 1 << 62
 STATISTICS_TOLERANCE = 1e-2
@@ -149,6 +148,7 @@ def scan_map(
         FILE_*, HDR_* or VAL_*.
     """
     path = Path(path)
+    require_map(path)
     blocks = unpacked_blocks(path, UNBOUNDED)  # the header sets the bound: see _check_extra
     head = b""
     for block in blocks:
@@ -200,7 +200,7 @@ def scan_map(
         )
     warnings = _all_warnings(header, statistics, extra)
     if constant_ok and statistics.minimum == statistics.maximum and not statistics.nonfinite:
-        LOGGER.warning("%s: all values are %g", path, statistics.minimum)
+        warnings = (*warnings, ("VAL_CONSTANT", f"all values are {statistics.minimum:g}"))
     else:
         _check_values(statistics, header, path)
     return MapScan(header, statistics, warnings)
@@ -208,7 +208,7 @@ def scan_map(
 
 def _plain_size(path: Path) -> int | None:
     with path.open("rb") as handle:
-        packed = handle.read(2) == b"\x1f\x8b"
+        packed = handle.read(2) == GZIP_MAGIC
     return None if packed else path.stat().st_size
 
 

@@ -22,9 +22,13 @@ def read_table_with_comments(path: str | Path) -> tuple[list[dict[str, str]], li
     Raises
     ------
     InputError
-        FILE_* when it cannot be read, FILE_TEXT when a row does not fit the header.
+        FILE_* when it cannot be read, FILE_TEXT when it is no text or a row does not fit the
+        header.
     """
-    text = read_bytes(path).decode("utf-8")
+    try:
+        text = read_bytes(path).decode("utf-8-sig")  # spreadsheets put a byte-order mark in front
+    except UnicodeDecodeError as error:
+        raise InputError(f"no UTF-8 text: {error}", code="FILE_TEXT", file=path) from error
     lines = text.splitlines()
     # Comments stand in front only: a '#' further down may be data.
     start = next((i for i, line in enumerate(lines) if not line.startswith("#")), len(lines))

@@ -11,17 +11,26 @@ evaluation costs one window-sized matrix product per voxel instead.
 from __future__ import annotations
 
 import math
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from itertools import product
 
 import numpy as np
 
-__all__ = ["LevelBasis", "block_variance", "level_basis", "level_radius", "statistic_map"]
+__all__ = [
+    "MOMENTS",
+    "LevelBasis",
+    "block_variance",
+    "level_basis",
+    "level_radius",
+    "mask_bounds",
+    "statistic_map",
+]
 
 _GOLDEN = (1 + math.sqrt(5)) / 2
 _CUBIC_FACTOR = 2.254
 _SLAB = 8
-_MOMENTS = [(a, b, c) for a, b, c in product(range(4), repeat=3) if 0 < a + b + c <= 3]
+MOMENTS = [(a, b, c) for a, b, c in product(range(4), repeat=3) if 0 < a + b + c <= 3]
 
 
 @dataclass(frozen=True)
@@ -120,7 +129,7 @@ def level_basis(level: float, voxel_size: float) -> LevelBasis:
     cubic = np.stack(
         [
             root * np.einsum("i,j,k->ijk", *(polynomials[d] for d in abc)).ravel()
-            for abc in _MOMENTS
+            for abc in MOMENTS
         ],
         axis=1,
     )
@@ -185,7 +194,9 @@ def _band(filters: np.ndarray, count: int) -> np.ndarray:
     return band
 
 
-def statistic_map(density: np.ndarray, mask: np.ndarray, basis: LevelBasis) -> np.ndarray:
+def statistic_map(
+    density: np.ndarray, mask: np.ndarray, basis: LevelBasis, threads: int = 1
+) -> np.ndarray:
     """Energy that the 16 functions explain, at the voxels of a mask.
 
     Parameters
@@ -194,6 +205,8 @@ def statistic_map(density: np.ndarray, mask: np.ndarray, basis: LevelBasis) -> n
     mask : (n, n, n) bool
         Not nearer to a face than the window radius.
     basis : LevelBasis
+    threads : int
+        Slabs worked on at a time; the values do not depend on it.
 
     Returns
     -------
@@ -201,10 +214,8 @@ def statistic_map(density: np.ndarray, mask: np.ndarray, basis: LevelBasis) -> n
         Values in raster order of the mask.
     """
     radius = basis.radius
-    low, high = _bounds(mask)
+    low, high = mask_bounds(mask)
     box = tuple(slice(a, b) for a, b in zip(low, high, strict=True))
-    inner = mask[box]
-    out = np.empty(int(inner.sum()), np.float32)
     rows, columns = high[1] - low[1], high[2] - low[2]
     along_y = _band(basis.filters, rows)
     # (X, 4 * columns): the first (4 - a - b) * columns columns are the wanted moments.
@@ -213,21 +224,24 @@ def statistic_map(density: np.ndarray, mask: np.ndarray, basis: LevelBasis) -> n
         slice(low[1] - radius, high[1] + radius),
         slice(low[2] - radius, high[2] + radius),
     )
-    done = 0
-    for start in range(low[0], high[0], _SLAB):
+
+    def one_slab(start: int) -> np.ndarray:
         stop = min(start + _SLAB, high[0])
         chosen = mask[start:stop, box[1], box[2]]
-        count = int(chosen.sum())
-        if count == 0:
-            continue
+        if not chosen.any():
+            return np.zeros(0, np.float32)
         slab = density[(slice(start - radius, stop + radius), *window)]
-        energy = _slab_energy(slab, _band(basis.filters, stop - start), along_y, along_x, basis)
-        out[done : done + count] = energy[chosen]
-        done += count
-    return out
+        bands = _band(basis.filters, stop - start)
+        return _slab_energy(slab, bands, along_y, along_x, basis)[chosen]
+
+    starts = range(low[0], high[0], _SLAB)
+    if threads == 1:
+        return np.concatenate([one_slab(start) for start in starts])
+    with ThreadPoolExecutor(threads) as pool:
+        return np.concatenate(list(pool.map(one_slab, starts)))
 
 
-def _bounds(mask: np.ndarray) -> tuple[list[int], list[int]]:
+def mask_bounds(mask: np.ndarray) -> tuple[list[int], list[int]]:
     """First and one-past-last index of a non-empty mask on each axis."""
     low, high = [], []
     for axis in range(3):
@@ -248,11 +262,11 @@ def _slab_energy(
     """Statistic of a slab of z planes from the 19 separable moments, (z, y, x) float32."""
     planes, rows = along_z.shape[1], along_y.shape[1]
     columns = along_x.shape[1] // 4
-    moments = np.empty((len(_MOMENTS), planes, rows, columns), np.float32)
+    moments = np.empty((len(MOMENTS), planes, rows, columns), np.float32)
     missing = basis.missing.astype(np.float32)
     depth, height, width = slab.shape
     flat = np.ascontiguousarray(slab).reshape(depth, -1)
-    index = {abc: i for i, abc in enumerate(_MOMENTS)}
+    index = {abc: i for i, abc in enumerate(MOMENTS)}
     for a in range(4):
         first = (along_z[a] @ flat).reshape(planes, height, width)
         for b in range(4 - a):
@@ -263,7 +277,7 @@ def _slab_energy(
             for c in range(kinds):
                 if a + b + c:
                     moments[index[a, b, c]] = third[:, :, c]
-    moments = moments.reshape(len(_MOMENTS), -1)
+    moments = moments.reshape(len(MOMENTS), -1)
     outside = missing @ moments
     energy = np.einsum("ij,ij->j", moments, moments) - np.einsum("ij,ij->j", outside, outside)
     return energy.reshape(planes, rows, columns)

@@ -11,7 +11,7 @@ import gemmi
 import numpy as np
 import scipy.fft
 
-from cryoclarity.grid import Grid
+from cryoclarity.grid import Grid, squared_frequency
 from cryoclarity.io.atoms import Atoms
 
 # A Gaussian of standard deviation s is a Debye-Waller factor of B = 8 pi^2 s^2.
@@ -150,21 +150,22 @@ def model_transform(atoms: Atoms, grid: Grid) -> np.ndarray:
     )
     calculator.put_model_density_on_grid(model)
     transform = scipy.fft.rfftn(array_of(calculator.grid).astype(np.float64))
-    square = frequency_square(grid)
+    square = squared_frequency(grid.shape, grid.voxel_size_zyx)
     # Beyond the corner of the coarsest axis the division would only amplify rounding.
     kept = square <= CORNER_SQUARE / spacing**2
     transform *= np.where(kept, np.exp(0.25 * blur * np.where(kept, square, 0.0)), 0.0)
     return transform
 
 
-def electron_density(atoms: Atoms, grid: Grid, d_min: float) -> np.ndarray:
+def electron_density(transform: np.ndarray, grid: Grid, d_min: float) -> np.ndarray:
     """Model map at a resolution: sharp cutoff at `d_min`, mean zero, no solvent.
 
     The way of Afonine et al., Acta Cryst. D74:814 (2018) for map-model correlations.
 
     Parameters
     ----------
-    atoms : Atoms
+    transform : (nz, ny, nx // 2 + 1) complex
+        As of :func:`model_transform`.
     grid : Grid
     d_min : float, angstrom
 
@@ -172,27 +173,9 @@ def electron_density(atoms: Atoms, grid: Grid, d_min: float) -> np.ndarray:
     -------
     (nz, ny, nx) float64
     """
-    transform = model_transform(atoms, grid)
-    square = frequency_square(grid)
-    transform[(square == 0) | (square >= d_min**-2)] = 0.0
-    return scipy.fft.irfftn(transform, s=grid.shape)
-
-
-def unsharp_density(atoms: Atoms, grid: Grid) -> np.ndarray:
-    """Model map without resolution cutoff, F(000) included: the model's side of a map-model FSC.
-
-    Returns
-    -------
-    (nz, ny, nx) float64
-    """
-    return scipy.fft.irfftn(model_transform(atoms, grid), s=grid.shape)
-
-
-def frequency_square(grid: Grid) -> np.ndarray:
-    """Squared spatial frequency (nz, ny, nx // 2 + 1) in 1/angstrom^2 of the `rfftn` of a grid."""
-    (nz, ny, nx), (vz, vy, vx) = grid.shape, grid.voxel_size_zyx
-    z, y, x = np.fft.fftfreq(nz, vz), np.fft.fftfreq(ny, vy), np.fft.rfftfreq(nx, vx)
-    return z[:, None, None] ** 2 + y[None, :, None] ** 2 + x[None, None, :] ** 2
+    square = squared_frequency(grid.shape, grid.voxel_size_zyx)
+    kept = (square > 0) & (square < d_min**-2)
+    return scipy.fft.irfftn(np.where(kept, transform, 0.0), s=grid.shape)
 
 
 def _set_grid(calculator, grid: Grid) -> None:

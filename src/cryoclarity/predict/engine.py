@@ -28,6 +28,8 @@ CPU_BATCH_VALUES = 48**3 * 32
 # Working memory of a forward pass in units of (voxels of the box x channels of the first layer).
 ACTIVATION_COPIES = 24
 PROGRESS_STEPS = 10
+# Measured on 400-cubes: 2.3 arrays of the network's grid to improve a map, 2.8 for resolution.
+ARRAYS = 3
 
 Start = tuple[int, int, int]
 
@@ -187,10 +189,10 @@ def _batches(
         yield starts, np.stack(boxes)
 
 
-def memory_bytes(voxels: int, network_voxels: int, box: int, channels: int, batch: int) -> int:
-    """Return the host memory of a prediction: input, three arrays of the network's grid, a batch.
-
-    Measured on 400-cubes: 2.3 such arrays to improve a map, 2.8 for local resolution.
+def memory_bytes(
+    voxels: int, network_voxels: int, box: int, channels: int, batch: int, arrays: int = ARRAYS
+) -> int:
+    """Return the host memory of a prediction: input, arrays of the network's grid, a batch.
 
     Parameters
     ----------
@@ -200,15 +202,24 @@ def memory_bytes(voxels: int, network_voxels: int, box: int, channels: int, batc
     channels : int
         Of the network's first layer.
     batch : int
+    arrays : int
+        Arrays of the network's grid that are held together.
     """
-    arrays = voxels + 3 * network_voxels
-    return 4 * (arrays + batch * box**3 * channels * ACTIVATION_COPIES)
+    held = voxels + arrays * network_voxels
+    return 4 * (held + batch * box**3 * channels * ACTIVATION_COPIES)
 
 
 def batch_within(
-    limit: int | None, wanted: int, voxels: int, network_voxels: int, box: int, channels: int
+    limit: int | None, wanted: int, sizes: tuple[int, int, int, int], arrays: int = ARRAYS
 ) -> int:
     """Return the largest batch up to `wanted` that keeps within a memory limit in bytes.
+
+    Parameters
+    ----------
+    limit : bytes, or None
+    wanted : int
+    sizes : voxels, network voxels, box and channels of :func:`memory_bytes`
+    arrays : int
 
     Raises
     ------
@@ -216,13 +227,13 @@ def batch_within(
         PRED_MEMORY when one box is too much.
     """
     batch = wanted
-    while limit is not None and memory_bytes(voxels, network_voxels, box, channels, batch) > limit:
+    while limit is not None and memory_bytes(*sizes, batch, arrays) > limit:
         if batch == 1:
-            need = memory_bytes(voxels, network_voxels, box, channels, 1)
+            need = memory_bytes(*sizes, 1, arrays)
             raise ResourceError(
                 f"needs {need / 1e9:.2f} GB with one box, the limit is {limit / 1e9:.2f} GB",
                 code="PRED_MEMORY",
-                remedy="raise --max-memory, or cut the map",
+                remedy="raise --max-memory, leave out the trust map, or cut the map",
             )
         batch //= 2
     return batch

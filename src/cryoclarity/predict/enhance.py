@@ -6,6 +6,7 @@ import logging
 from dataclasses import asdict, dataclass, field
 
 import numpy as np
+import torch
 
 from cryoclarity.density.masks import automatic_mask, soft_edge, suggest_contour
 from cryoclarity.density.normalise import PERCENTILE, percentile_scale, scale_to_unit
@@ -17,6 +18,7 @@ from cryoclarity.io.map_header import MAX_VOXELS
 from cryoclarity.nets.device import choose_device
 from cryoclarity.predict.amplitude import Amplitude, apply_amplitude, fit_amplitude
 from cryoclarity.predict.engine import (
+    ARRAYS,
     Runner,
     TileCount,
     Tiling,
@@ -33,6 +35,9 @@ LOGGER = logging.getLogger(__name__)
 # A box is empty when its maximum is at most this share of the map's scale. Resampling leaves
 # ripples of this size far from the molecule, and the network's normalisation would blow them up.
 EMPTY_SHARE = 1e-3
+# Further arrays at the peak, measured: the local statistics of a trust map, the sums of a spread.
+TRUST_ARRAYS = 7
+SPREAD_ARRAYS = 3
 INVERTED_RATIO = 1.5
 COARSE_RATIO = 3.0
 PURPOSE = "not for refinement targets, deposition or FSC resolution"
@@ -233,7 +238,6 @@ def _judge(
     settings: PredictSettings,
 ) -> Trust:
     limit, assumed = reliable_limit(grid, work.grid.voxel_size[0], settings.resolution)
-    passes = settings.trust_passes or (CPU_PASSES if runner.device.type == "cpu" else GPU_PASSES)
 
     def run(density: np.ndarray, scale: float) -> np.ndarray:
         return run_boxes(runner, density, scale, tiling)[0]
@@ -246,7 +250,7 @@ def _judge(
         work.grid,
         limit,
         tiling.stride,
-        passes,
+        trust_passes(settings, runner.device),
     )
     trust.facts["resolution_assumed"] = assumed
     return trust
@@ -257,7 +261,7 @@ def _keep(result: np.ndarray, density: np.ndarray, grid: Grid, amplitude: Amplit
     if not amplitude.fitted:
         known = fit_amplitude(result, density, automatic_mask(density))
         density = (density - np.float32(known.offset)) / np.float32(known.scale)
-    return keep_input(result, density, grid.voxel_size_zyx)
+    return keep_input(result, density, grid.voxel_size_zyx, amplitude.offset)
 
 
 def _restore(
@@ -311,10 +315,22 @@ def make_runner(model: Model, settings: PredictSettings, grid: Grid, network: Gr
     """
     device = choose_device(settings.device)
     batch = settings.batch_size or default_batch(device, model.box, model.channels)
-    batch = batch_within(
-        settings.max_memory, batch, grid.size, network.size, model.box, model.channels
-    )
+    sizes = (grid.size, network.size, model.box, model.channels)
+    batch = batch_within(settings.max_memory, batch, sizes, total_arrays(settings))
     return Runner(model.network, device, batch)
+
+
+def total_arrays(settings: PredictSettings) -> int:
+    """Return how many arrays of the network's grid a run holds at its peak."""
+    if settings.trust:
+        return ARRAYS + TRUST_ARRAYS
+    return ARRAYS + (SPREAD_ARRAYS if settings.passes else 0)
+
+
+def trust_passes(settings: PredictSettings, device: torch.device) -> int:
+    """Return the number of further passes for the trust map."""
+    default = CPU_PASSES if device.type == "cpu" else GPU_PASSES
+    return default if settings.trust_passes is None else settings.trust_passes
 
 
 def bounded_grid(grid: Grid, model: Model) -> Grid:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 import numpy as np
 
 from cryoclarity.density.masks import automatic_mask
@@ -23,6 +25,17 @@ from cryoclarity.predict.enhance import (
 )
 from cryoclarity.predict.model import Model
 from cryoclarity.predict.region import Region
+
+
+@dataclass(frozen=True)
+class Standardised:
+    """A map as the network sees it: on its grid, in units of the deviation inside the mask."""
+
+    grid: Grid
+    density: np.ndarray
+    mask: np.ndarray
+    median: float
+    deviation: float
 
 
 def local_resolution(
@@ -55,18 +68,12 @@ def local_resolution(
         PRED_MEMORY.
     """
     density = -volume.density if settings.invert else volume.density
-    grid = bounded_grid(volume.grid, model)
     warnings = input_warnings(volume, density, model)
-    runner = make_runner(model, settings, volume.grid, grid)
-    work = resample(density, volume.grid, grid)
-    mask = automatic_mask(work) if region is None else region.inside(grid)
-    median, deviation = solvent_statistics(work, mask) if mask.any() else (0.0, 0.0)
-    if deviation == 0:
-        raise InputError(
-            "no density inside the mask", code="PRED_NO_SIGNAL", remedy="check map and mask"
-        )
-    clip = tuple(model.normalisation().get("clip", SOLVENT_CLIP))
-    work = solvent_standardise(work, median, deviation, clip)
+    runner = make_runner(model, settings, volume.grid, bounded_grid(volume.grid, model))
+    found = standardised(density, volume.grid, model, region)
+    grid, work, mask = found.grid, found.density, found.mask
+    median, deviation = found.median, found.deviation
+    del found
     tiling = make_tiling(model, settings)
 
     def wanted(cut: np.ndarray, start: tuple[int, int, int]) -> bool:
@@ -105,6 +112,29 @@ def local_resolution(
     if maps:
         facts["median_spread_a"] = _median(maps["spread"][inside])
     return Prediction(result, facts, warnings, maps)
+
+
+def standardised(
+    density: np.ndarray, grid: Grid, model: Model, region: Region | None
+) -> Standardised:
+    """Put a density on the network's grid and scale it by its solvent.
+
+    Raises
+    ------
+    InputError
+        PRED_NO_SIGNAL or PRED_MASK.
+    """
+    network = bounded_grid(grid, model)
+    work = resample(density, grid, network)
+    mask = automatic_mask(work) if region is None else region.inside(network)
+    median, deviation = solvent_statistics(work, mask) if mask.any() else (0.0, 0.0)
+    if deviation == 0:
+        raise InputError(
+            "no density inside the mask", code="PRED_NO_SIGNAL", remedy="check map and mask"
+        )
+    clip = tuple(model.normalisation().get("clip", SOLVENT_CLIP))
+    work = solvent_standardise(work, median, deviation, clip)
+    return Standardised(network, work, mask, median, deviation)
 
 
 def _to_angstrom(output: np.ndarray, model: Model, grid: Grid) -> tuple[float, float]:

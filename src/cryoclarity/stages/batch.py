@@ -13,12 +13,14 @@ import logging
 import os
 import resource
 import shutil
+import sys
 import time
 import traceback
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from cryoclarity.codes import CODES
 from cryoclarity.errors import (
     ConfigError,
     CryoClarityError,
@@ -36,6 +38,10 @@ STAMP = "stamp.json"
 FACTS = "facts.json"
 # Written beside the outputs but no part of their hash: they may hold times.
 UNHASHED = frozenset({STAMP, "provenance.json"})
+# Rejections that say nothing about the entry: a bug may be mended, a server may answer another day.
+PASSING_FAMILIES = frozenset({"internal", "network"})
+# The system counts in KiB on Linux and in bytes on macOS.
+RSS_PER_MB = 1 << 20 if sys.platform == "darwin" else 1 << 10
 
 
 class Skip(CryoClarityError):
@@ -132,7 +138,7 @@ def run_batch(batch: Batch, compute: Callable[[EntryJob], Mapping | None]) -> li
         row, computed = _one_entry(batch, member, upstream, shared, compute)
         seconds = time.monotonic() - started
         rows.append(row)
-        peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+        peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / RSS_PER_MB
         bench.append(
             {
                 "emdb_id": row["emdb_id"],
@@ -266,7 +272,10 @@ def _file_hashes(folder: Path) -> dict[str, dict]:
 
 
 def _valid_stamp(folder: Path, key: str) -> dict[str, str] | None:
-    """Return the row of an entry whose stamp holds: same key, all files there in full size."""
+    """Return the row of an entry whose stamp holds: same key, all files there in full size.
+
+    Failures that may pass are never taken over: the entry is tried again.
+    """
     stamp = folder / STAMP
     if not stamp.is_file():
         return None
@@ -274,10 +283,11 @@ def _valid_stamp(folder: Path, key: str) -> dict[str, str] | None:
         content = read_json(stamp)
     except (ValueError, InputError):
         return None  # cut short by a crash: compute again
-    if content["row"]["key"] != key or content["row"]["code"] == "INTERNAL":
+    row = content["row"]
+    if row["key"] != key or (row["code"] and CODES[row["code"]].family in PASSING_FAMILIES):
         return None
     for name, facts in content["files"].items():
         path = folder / name
         if not path.is_file() or path.stat().st_size != facts["bytes"]:
             return None
-    return content["row"]
+    return row

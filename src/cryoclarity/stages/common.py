@@ -1,7 +1,8 @@
-"""What several stages share: where the files of an entry are."""
+"""What several stages share: where the files of an entry are, what its row says."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -48,6 +49,17 @@ def fetched(job: EntryJob) -> Fetched:
         half_maps=halves if usable else None,
         model=models[0] if models else None,
     )
+
+
+def stated_resolution(row: Mapping[str, str]) -> float | None:
+    """Return the resolution in angstrom that the entry table states, None where it does not."""
+    return float(row["resolution"]) if row.get("resolution") else None
+
+
+def record_path(out: str | Path) -> Path:
+    """Return where the record of an output lies: same folder and stem, suffix .json."""
+    out = Path(out)
+    return (out.with_suffix("") if out.suffix == ".gz" else out).with_suffix(".json")
 
 
 def _refused_half_maps(job: EntryJob) -> bool:

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 
-from cryoclarity.errors import InputError
+from cryoclarity.errors import ConfigError, InputError
 from cryoclarity.evaluate.local_resolution import labelled_voxels
 from cryoclarity.evaluate.local_resolution import map_metrics as resolution_metrics
 from cryoclarity.evaluate.metrics import MapMetrics, ModelReference, defined, map_metrics
@@ -18,10 +19,10 @@ from cryoclarity.io.maps import read_map
 from cryoclarity.io.model import read_atoms
 from cryoclarity.io.tables import write_table
 from cryoclarity.provenance import sidecar
+from cryoclarity.scoring.qscore import DEFAULT_SIGMA
 from cryoclarity.stages.batch import EntryJob, Skip
-from cryoclarity.stages.common import fetched
+from cryoclarity.stages.common import fetched, stated_resolution
 
-DEFAULT_SIGMA = 0.6
 NO_LABEL = 100.0  # what the label tools write where they have no value, besides 0
 PREDICT_STAGES = ("predict_enhance", "predict_resolution")
 RESOLUTION_DATASET = "resolution_1.0"
@@ -71,7 +72,12 @@ def run_files(
     ------
     InputError
         FILE_*, HDR_*, VAL_*, MOD_*, EVAL_NO_MODEL, or PAIR_FRAME for maps on another grid.
+    ConfigError
+        A resolution or sigma that is no positive number.
     """
+    for name, value in (("resolution", resolution), ("sigma", sigma)):
+        if not 0 < value < math.inf:
+            raise ConfigError(f"{name} is {value} A, must be positive")
     volume = read_map(map_path)
     target = _density_on(volume.grid, target_path)
     baseline = _density_on(volume.grid, baseline_path)
@@ -170,7 +176,7 @@ def run_entry(job: EntryJob) -> dict[str, object]:
     files = fetched(job)
     volume = read_map(files.map)
     sigma = float(job.spec.get("sigma", DEFAULT_SIGMA))
-    stated = float(job.row["resolution"]) if job.row.get("resolution") else None
+    stated = stated_resolution(job.row)
     reference = None
     if improved and stated and files.model is not None:
         reference = ModelReference.of_model(read_atoms(files.model), volume.grid, stated)

@@ -7,14 +7,15 @@ import json
 import logging
 import os
 import shutil
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from cryoclarity import __version__
 from cryoclarity.archive.fetch import Source, fetch_file, is_intact
 from cryoclarity.archive.http import Client, Limits
 from cryoclarity.archive.paths import emdb_number, half_map_paths, map_path, model_paths, pdb_code
-from cryoclarity.errors import ConfigError, InputError
+from cryoclarity.errors import ConfigError, InputError, IntegrityError
 from cryoclarity.gates.map_gate import check_map_content, map_facts
 from cryoclarity.io.files import unpacked_blocks, write_json
 from cryoclarity.io.model import read_model
@@ -25,6 +26,13 @@ LOGGER = logging.getLogger(__name__)
 PROVENANCE = "provenance.json"
 SCHEMA = 1
 HALF_MAP_CHOICES = ("auto", "required", "never")
+# Columns of the entry table that pin the sha256 of a file as the archive serves it.
+PIN_COLUMNS = {
+    "map": "map_sha256",
+    "half_map_1": "half1_sha256",
+    "half_map_2": "half2_sha256",
+    "model": "model_sha256",
+}
 
 
 @dataclass(frozen=True)
@@ -38,11 +46,14 @@ class Wanted:
         '' for an entry without a model.
     half_maps : 'auto', 'required' or 'never'
         `auto` takes them when the archive has them.
+    pins : mapping of kind of file to sha256
+        What a file must be; '' or nothing where it may be anything.
     """
 
     emdb_id: str
     pdb_id: str = ""
     half_maps: str = "auto"
+    pins: Mapping[str, str] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         if self.half_maps not in HALF_MAP_CHOICES:
@@ -76,6 +87,8 @@ def run_files(wanted: Wanted, source: Source, out: str | Path) -> dict[str, str 
         FILE_*, HDR_*, VAL_*, MOD_*, NET_*, ID_* or, with `required`, PAIR_HALF_MISSING.
     ConfigError
         When the folder holds another entry.
+    IntegrityError
+        FILE_CHANGED when a file is not the pinned one; it is removed.
     ResourceError
         DISK_*.
     """
@@ -102,7 +115,8 @@ def run_entry(job: EntryJob) -> dict[str, str | float]:
     """Fetch one entry of a batch; what an earlier run left of it is used again.
 
     The settings are ``base_url``, ``half_maps`` (auto, required, never), ``timeout_s`` and
-    ``attempts``; the row's ``half_maps`` says what the archive is known to have.
+    ``attempts``; the row's ``half_maps`` says what the archive is known to have, its columns of
+    hashes what the files must be.
     """
     spec, row = job.spec, job.row
     half_maps = "never" if row.get("half_maps") == "no" else spec.get("half_maps", "auto")
@@ -112,7 +126,9 @@ def run_entry(job: EntryJob) -> dict[str, str | float]:
         attempts=int(spec.get("attempts", Source.attempts)),
     )
     _reuse(job.folder.parent / row["emdb_id"], job.folder)
-    facts = run_files(Wanted(row["emdb_id"], row.get("pdb_id", ""), half_maps), source, job.folder)
+    pins = {kind: row.get(column, "") for kind, column in PIN_COLUMNS.items()}
+    wanted = Wanted(row["emdb_id"], row.get("pdb_id", ""), half_maps, pins)
+    facts = run_files(wanted, source, job.folder)
     if row.get("half_maps") == "yes" and facts["half_maps"] == "no" and half_maps != "never":
         facts["half_maps_code"] = facts["half_maps_code"] or "PAIR_HALF_MISSING"
     return facts
@@ -130,9 +146,19 @@ class _Fetcher:
 
     def fetch(self, kind: str, name: str, path: str, gate) -> None:
         """Fetch one file and remember its record."""
-        self.records[kind] = fetch_file(
+        record = fetch_file(
             self.client, self.source, path, self.out / name, gate, self.recorded.get(kind)
         )
+        pin = self.wanted.pins.get(kind, "").lower()
+        if pin and record["sha256"] != pin:
+            self.drop(kind, name)
+            raise IntegrityError(
+                f"sha256 is {record['sha256']}, the entry table pins {pin}",
+                code="FILE_CHANGED",
+                file=name,
+                remedy="find out what changed; then pin the new hash or none",
+            )
+        self.records[kind] = record
         self.save()  # file first, record second: a later failure does not cost what is here
 
     def drop(self, kind: str, name: str) -> None:

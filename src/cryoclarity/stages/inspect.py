@@ -16,7 +16,7 @@ from cryoclarity.io.atoms import Atoms
 from cryoclarity.io.files import write_json
 from cryoclarity.io.maps import read_map
 from cryoclarity.stages.batch import EntryJob
-from cryoclarity.stages.common import Fetched, fetched
+from cryoclarity.stages.common import Fetched, fetched, stated_resolution
 
 LOGGER = logging.getLogger(__name__)
 REPORT = "inspect.json"
@@ -128,7 +128,7 @@ def _model_and_fit(
     model, found = check_model(files.model)
     warnings += found
     report["model"] = model_facts(model)
-    resolution = float(job.row["resolution"]) if job.row.get("resolution") else None
+    resolution = stated_resolution(job.row)
     volume = read_map(files.map)
     scores = fit_scores(volume, model.atoms, resolution)
     report["fit"] = asdict(scores)

@@ -195,8 +195,13 @@ def _read(inputs: LabelInputs, voxel_size: float | None) -> tuple[list[Volume], 
     """Read the maps and the mask and compare their frames."""
     size = None if voxel_size is None else (voxel_size,) * 3
     volumes = [read_map(path, voxel_size=size) for path in inputs.maps]
-    mask = None if inputs.mask is None else read_map(inputs.mask, voxel_size=size)
     first = volumes[0].grid
+    mask = None
+    if inputs.mask is not None:
+        # Only its voxels count: masks without a cell, and masks of the whole box, are common.
+        mask = read_map(inputs.mask, voxel_size=first.voxel_size, constant_ok=True)
+        if not mask.density.any():
+            raise InputError("the mask is empty", code="VAL_CONSTANT", file=inputs.mask)
     for path, volume in zip(inputs.maps[1:], volumes[1:], strict=True):
         if not first.same_frame(volume.grid):
             raise InputError(
@@ -205,6 +210,8 @@ def _read(inputs: LabelInputs, voxel_size: float | None) -> tuple[list[Volume], 
                 file=path,
                 remedy="give two half maps of one reconstruction",
             )
+        if np.array_equal(volumes[0].density, volume.density):
+            raise InputError("both half maps are the same data", code="PAIR_HALF_SAME", file=path)
     return volumes, mask
 
 
@@ -221,7 +228,13 @@ def _label(inputs: LabelInputs, settings: LabelSettings) -> _Labels:
     mask = None if mask_volume is None else mask_volume.density
     voxel_size = volumes[0].grid.voxel_size[0]
     engine = _own_engine if settings.engine == "resmap" else _real_program
-    resolution, codes, blocks, zero_share, factor, record = engine(maps, voxel_size, settings, mask)
+    try:
+        answer = engine(maps, voxel_size, settings, mask)
+    except InputError as error:
+        # The engine works on arrays and knows no file.
+        file = error.file or inputs.maps[0]
+        raise InputError(error.message, code=error.code, file=file, remedy=error.remedy) from error
+    resolution, codes, blocks, zero_share, factor, record = answer
     summary = summarise(
         resolution,
         codes,

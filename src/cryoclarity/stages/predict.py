@@ -6,8 +6,7 @@ and everything else of this package works without torch.
 
 from __future__ import annotations
 
-import logging
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -15,10 +14,12 @@ import numpy as np
 
 from cryoclarity import __version__
 from cryoclarity.errors import ConfigError, InputError
+from cryoclarity.evaluate.fsc import crossing, fsc
 from cryoclarity.grid import Volume
 from cryoclarity.io.files import write_json
 from cryoclarity.io.maps import read_map, write_map
 from cryoclarity.io.model import read_atoms
+from cryoclarity.io.tables import write_table
 from cryoclarity.provenance import sidecar
 from cryoclarity.stages.batch import EntryJob, Skip
 from cryoclarity.stages.common import fetched
@@ -27,13 +28,18 @@ if TYPE_CHECKING:
     from cryoclarity.predict.enhance import Prediction
     from cryoclarity.predict.model import Model
     from cryoclarity.predict.region import Region
+    from cryoclarity.predict.trust import Trust
 
-LOGGER = logging.getLogger(__name__)
 TASKS = ("enhance", "resolution")
 MODES = ("default", "published")
 RADIAL_FILTER = "radial_filter.tsv"
 OUTPUTS = {"enhance": "enhanced.mrc", "resolution": "resolution.mrc"}
 DEFAULT_RADIUS = 4.0
+SPEC_SETTINGS = (
+    *("stride", "blend", "batch_size", "device", "amplitude"),
+    *("trust", "trust_passes", "ligand_safe", "passes"),
+)
+HALF_MAP_FSC = 0.143
 
 
 @dataclass(frozen=True)
@@ -44,12 +50,13 @@ class Inputs:
     ----------
     weights : file or folder
     map : path, or None when two half maps are given instead: their mean is taken
-    half_maps : two paths
+    half_maps : two paths; they also serve the trust map
     voxel_size : angstrom, replaces the header's
     mask, mask_model : paths
     mask_contour : level of the mask map
     mask_radius : angstrom around the atoms of `mask_model`
     mask_invert : take the outside
+    model : path of a model that gives the rows of the trust table
     """
 
     weights: Path
@@ -61,6 +68,7 @@ class Inputs:
     mask_contour: float | None = None
     mask_radius: float = DEFAULT_RADIUS
     mask_invert: bool = False
+    model: Path | None = None
 
 
 @dataclass(frozen=True)
@@ -83,11 +91,12 @@ class Options:
 
 @dataclass(frozen=True)
 class Outcome:
-    """What a prediction by hand read and wrote."""
+    """What a prediction by hand read and wrote; `maps` are the further ones by their ending."""
 
     before: Volume
     after: Volume
     facts: dict[str, object]
+    maps: dict[str, np.ndarray] = field(default_factory=dict)
 
 
 def run_files(inputs: Inputs, options: Options, out: str | Path) -> Outcome:
@@ -98,43 +107,116 @@ def run_files(inputs: Inputs, options: Options, out: str | Path) -> Outcome:
     ConfigError, InputError, ResourceError
         See the functions of :mod:`cryoclarity.predict`.
     """
+    check_options(options)
+    half_maps = read_half_maps(inputs)
+    volume = read_input(inputs, half_maps)
+    if options.mode == "published":
+        after, facts = _published(inputs, options, volume)
+        found, sha256 = None, facts["weights_sha256"]
+    else:
+        model = _model(inputs, options, volume)
+        options = with_resolution(options, half_maps)
+        found = _predict(volume, model, options, read_region(inputs), half_maps)
+        after, facts, sha256 = volume.with_density(found.density), found.facts, model.sha256
+    label = header_label(options.task, sha256)
+    write_map(out, after, label=label)
+    maps = {} if found is None else found.maps
+    for name, density in maps.items():
+        write_map(companion(out, f"_{name}.mrc"), volume.with_density(density), label=label)
+    if found is not None and found.trust is not None and inputs.model is not None:
+        _write_residues(found.trust, inputs.model, companion(out, "_residues.tsv"))
+    warnings = volume.warnings if found is None else (*volume.warnings, *found.warnings)
+    record = sidecar("predict", _parameters(inputs, options), _input_files(inputs))
+    record |= {"outcome": facts, "warnings": [list(warning) for warning in warnings]}
+    write_json(record_path(out), record)
+    return Outcome(volume, after, facts, maps)
+
+
+def estimate_files(inputs: Inputs, options: Options) -> dict[str, object]:
+    """Return time and memory of a prediction without doing it; see `run_files`."""
+    from cryoclarity.predict.enhance import PredictSettings
+    from cryoclarity.predict.estimate import estimate
+
+    check_options(options)
+    if options.mode == "published":
+        raise ConfigError("--estimate knows the default mode only")
+    volume = read_input(inputs, read_half_maps(inputs))
+    model = _model(inputs, options, volume)
+    settings = PredictSettings(**options.settings)
+    return asdict(estimate(volume, model, settings, read_region(inputs), options.task))
+
+
+def check_options(options: Options) -> None:
+    """Refuse options that do not go together.
+
+    Raises
+    ------
+    ConfigError
+    """
     if options.task not in TASKS or options.mode not in MODES:
         raise ConfigError(f"task {options.task!r} or mode {options.mode!r} is unknown")
-    volume = read_input(inputs)
+    settings = options.settings
+    of_enhance = [name for name in ("trust", "ligand_safe") if settings.get(name)]
+    of_resolution = [name for name in ("passes",) if settings.get(name)]
+    wrong = of_resolution if options.task == "enhance" else of_enhance
     if options.mode == "published":
-        after, facts, warnings = _published(inputs, options, volume)
-        sha256 = facts["weights_sha256"]
-    else:
-        from cryoclarity.predict.model import load_model, weights_path
+        wrong = of_enhance + of_resolution
+    if wrong:
+        names = ", ".join("--" + name.replace("_", "-") for name in wrong)
+        raise ConfigError(f"{names}: not for task {options.task}, mode {options.mode}")
 
-        path = weights_path(inputs.weights, options.task, volume.grid)
-        model = load_model(path, options.task)
-        prediction = _predict(volume, model, options, read_region(inputs))
-        after, facts = volume.with_density(prediction.density), prediction.facts
-        warnings, sha256 = prediction.warnings, model.sha256
-    write_map(out, after, label=header_label(options.task, sha256))
-    parameters = asdict(options) | {
+
+def with_resolution(options: Options, half_maps: tuple[Volume, Volume] | None) -> Options:
+    """Measure the resolution of the half maps where a trust map needs it and none is stated."""
+    settings = options.settings
+    if half_maps is None or not settings.get("trust") or settings.get("resolution"):
+        return options
+    return replace(options, settings=settings | {"resolution": half_map_resolution(half_maps)})
+
+
+def half_map_resolution(half_maps: tuple[Volume, Volume]) -> float | None:
+    """Return where the unmasked FSC of two half maps falls below 0.143, angstrom.
+
+    Without a mask solvent counts: the value is a careful one. None when they never agree.
+    """
+    first, second = half_maps
+    curve = fsc(first.density, second.density, first.grid.voxel_size_zyx)
+    return crossing(curve, HALF_MAP_FSC)[0]
+
+
+def _model(inputs: Inputs, options: Options, volume: Volume) -> Model:
+    from cryoclarity.predict.model import load_model, weights_path
+
+    return load_model(weights_path(inputs.weights, options.task, volume.grid), options.task)
+
+
+def _write_residues(trust: Trust, model: Path, out: Path) -> None:
+    from cryoclarity.predict.trust import RESIDUE_COLUMNS, residue_table
+
+    rows = residue_table(trust, read_atoms(model))
+    write_table(out, rows, (*RESIDUE_COLUMNS, *sorted(trust.parts)))
+
+
+def _parameters(inputs: Inputs, options: Options) -> dict[str, object]:
+    return asdict(options) | {
         "mask_contour": inputs.mask_contour,
         "mask_radius": inputs.mask_radius,
         "mask_invert": inputs.mask_invert,
         "voxel_size": inputs.voxel_size,
     }
-    files = {"map": inputs.map, "mask": inputs.mask, "mask_model": inputs.mask_model}
+
+
+def _input_files(inputs: Inputs) -> dict[str, Path | None]:
     halves = inputs.half_maps or (None, None)
-    files |= {"half_map_1": halves[0], "half_map_2": halves[1]}
-    record = sidecar("predict", parameters, files) | {
-        "outcome": facts,
-        "warnings": [list(w) for w in (*volume.warnings, *warnings)],
-    }
-    write_json(record_path(out), record)
-    return Outcome(volume, after, facts)
+    files = {name: getattr(inputs, name) for name in ("map", "mask", "mask_model", "model")}
+    return files | {"half_map_1": halves[0], "half_map_2": halves[1]}
 
 
 def run_entry(job: EntryJob) -> dict[str, float | int] | None:
     """Predict for one entry of a batch.
 
     The spec holds ``task``, ``weights`` (folder or card by data set), ``splits`` and optionally
-    ``stride blend batch_size device amplitude``.
+    ``stride blend batch_size device amplitude trust trust_passes ligand_safe passes``.
     """
     spec, task = job.spec, job.spec["task"]
     splits = spec.get("splits")
@@ -147,11 +229,14 @@ def run_entry(job: EntryJob) -> dict[str, float | int] | None:
     volume = read_map(fetched(job).map)
     folder = _entry_weights(spec, dataset_for(task, volume.grid))
     model = load_model(folder, task)
-    keys = ("stride", "blend", "batch_size", "device", "amplitude")
-    settings = {key: spec[key] for key in keys if spec.get(key) is not None}
-    prediction = _predict(volume, model, Options(task, settings=settings), None)
+    settings = {key: spec[key] for key in SPEC_SETTINGS if spec.get(key) is not None}
+    options = Options(task, settings=settings)
+    check_options(options)
+    prediction = _predict(volume, model, options, None)
     label = header_label(task, model.sha256)
     maps = {OUTPUTS[task]: prediction.density}
+    for name, density in prediction.maps.items():
+        maps[companion(OUTPUTS[task], f"_{name}.mrc").name] = density
     if task == "enhance":
         # A user's own weights may come without the filter of their training set.
         table = folder / RADIAL_FILTER
@@ -181,17 +266,25 @@ def _entry_weights(spec: dict, dataset: str) -> Path:
     return folder
 
 
-def _predict(volume: Volume, model: Model, options: Options, region: Region | None) -> Prediction:
+def _predict(
+    volume: Volume,
+    model: Model,
+    options: Options,
+    region: Region | None,
+    half_maps: tuple[Volume, Volume] | None = None,
+) -> Prediction:
     from cryoclarity.predict.enhance import PredictSettings, enhance
     from cryoclarity.predict.resolution import local_resolution
 
-    predict = enhance if options.task == "enhance" else local_resolution
-    return predict(volume, model, PredictSettings(**options.settings), region)
+    settings = PredictSettings(**options.settings)
+    if options.task == "enhance":
+        return enhance(volume, model, settings, region, half_maps if settings.trust else None)
+    return local_resolution(volume, model, settings, region)
 
 
 def _published(
     inputs: Inputs, options: Options, volume: Volume
-) -> tuple[Volume, dict[str, object], list[tuple[str, str]]]:
+) -> tuple[Volume, dict[str, object]]:
     from cryoclarity.predict.published import PublishedSettings, run_published
 
     settings = PublishedSettings(
@@ -205,12 +298,32 @@ def _published(
     )
     mask = read_map(inputs.mask) if inputs.mask else None
     atoms = read_atoms(inputs.mask_model) if inputs.mask_model else None
-    after, facts = run_published(options.task, inputs.weights, volume, settings, mask, atoms)
-    return after, facts, []
+    return run_published(options.task, inputs.weights, volume, settings, mask, atoms)
 
 
-def read_input(inputs: Inputs) -> Volume:
-    """Read the map, or the mean of the half maps when no map is given.
+def read_half_maps(inputs: Inputs) -> tuple[Volume, Volume] | None:
+    """Read both half maps, if they are given.
+
+    Raises
+    ------
+    InputError
+        FILE_*, HDR_*, VAL_*, or PAIR_HALF_MISMATCH.
+    """
+    if inputs.half_maps is None:
+        return None
+    voxel = None if inputs.voxel_size is None else (inputs.voxel_size,) * 3
+    first, second = (read_map(path, voxel_size=voxel) for path in inputs.half_maps)
+    if not first.grid.same_frame(second.grid):
+        raise InputError(
+            f"half maps differ in grid: {first.grid} and {second.grid}",
+            code="PAIR_HALF_MISMATCH",
+            file=inputs.half_maps[1],
+        )
+    return first, second
+
+
+def read_input(inputs: Inputs, half_maps: tuple[Volume, Volume] | None) -> Volume:
+    """Read the map, or take the mean of the half maps when no map is given.
 
     Raises
     ------
@@ -219,19 +332,20 @@ def read_input(inputs: Inputs) -> Volume:
     InputError
         FILE_*, HDR_*, VAL_*, or PAIR_HALF_MISMATCH.
     """
+    if inputs.map is None:
+        if half_maps is None:
+            raise ConfigError("no map", remedy="give --map, or --half1 and --half2")
+        first, second = half_maps
+        return first.with_density(np.float32(0.5) * (first.density + second.density))
     voxel = None if inputs.voxel_size is None else (inputs.voxel_size,) * 3
-    if inputs.map is not None:
-        return read_map(inputs.map, voxel_size=voxel)
-    if inputs.half_maps is None:
-        raise ConfigError("no map", remedy="give --map, or --half1 and --half2")
-    first, second = (read_map(path, voxel_size=voxel) for path in inputs.half_maps)
-    if not first.grid.same_frame(second.grid):
+    volume = read_map(inputs.map, voxel_size=voxel)
+    if half_maps is not None and not volume.grid.same_frame(half_maps[0].grid):
         raise InputError(
-            f"half maps differ in grid: {first.grid} and {second.grid}",
+            f"half maps are on another grid than the map: {half_maps[0].grid} and {volume.grid}",
             code="PAIR_HALF_MISMATCH",
-            file=inputs.half_maps[1],
+            file=inputs.half_maps[0],
         )
-    return first.with_density(np.float32(0.5) * (first.density + second.density))
+    return volume
 
 
 def read_region(inputs: Inputs) -> Region | None:
@@ -267,3 +381,8 @@ def record_path(out: str | Path) -> Path:
     """Return where the record of an output lies: same folder and stem, suffix .json."""
     out = Path(out)
     return (out.with_suffix("") if out.suffix == ".gz" else out).with_suffix(".json")
+
+
+def companion(out: str | Path, ending: str) -> Path:
+    """Return the path of a further file of an output: same folder and stem."""
+    return Path(f"{record_path(out).with_suffix('')}{ending}")

@@ -66,6 +66,9 @@ def run_files(
         raise InputError("the model has no heavy atom", code="MOD_NO_ATOMS", file=model_path)
     volume = read_map(map_path, constant_ok=True)
     scores = q_scores(volume.density, volume.grid, atoms.xyz, sigma=sigma)
+    for code, text in volume.warnings:
+        if code == "VAL_CONSTANT":
+            LOGGER.warning("%s: %s: %s", code, map_path, text)
     _warn_of_oddities(atoms)
     comments = (f"sigma={sigma:g}", f"altloc={altloc}")
     write_table(out, table_rows(atoms, scores), COLUMNS, comments)

@@ -33,7 +33,7 @@ from cryoclarity.io.model import read_atoms
 from cryoclarity.io.shards import BoxArray, write_shard
 from cryoclarity.provenance import sidecar
 from cryoclarity.stages.batch import EntryJob, Skip
-from cryoclarity.stages.common import fetched
+from cryoclarity.stages.common import fetched, record_path
 
 LOGGER = logging.getLogger(__name__)
 SPACING = {"enhance_1.0": 1.0, "enhance_0.5": 0.5, "resolution_1.0": 1.0}
@@ -179,7 +179,7 @@ def run_files(
     }
     padded = padded_share(grid.shape, selection.starts, settings.box_size)
     write_json(
-        out.with_suffix(".json") if out.suffix == ".h5" else Path(f"{out}.json"),
+        record_path(out),
         record
         | identity
         | facts

@@ -16,10 +16,11 @@ from cryoclarity.io.files import unpacked_blocks, write_json
 from cryoclarity.io.map_header import HEADER_BYTES, MAX_VOXELS, MapHeader, parse_header
 from cryoclarity.io.maps import write_map
 from cryoclarity.io.model import read_atoms
+from cryoclarity.io.sniff import require_map
 from cryoclarity.model.density import GAUSSIAN_CUTOFF, atoms_reaching, gaussian_density
 from cryoclarity.provenance import sidecar
 from cryoclarity.stages.batch import EntryJob
-from cryoclarity.stages.common import fetched
+from cryoclarity.stages.common import fetched, record_path, stated_resolution
 from cryoclarity.stages.score_table import MAX_MISSING_FRACTION, ScoreTable, join, read_scores
 from cryoclarity.targets.kernels import KERNELS, kernel_width
 from cryoclarity.targets.q_laws import MAPPINGS, RESOLUTION_RANGE
@@ -146,7 +147,7 @@ def run_entry(job: EntryJob) -> dict[str, float | int]:
         smooth=job.spec.get("smooth", "half"),
         sigma=job.spec.get("sigma"),
         waters=job.spec.get("waters", False),
-        resolution=float(job.row["resolution"]) if job.row["resolution"] else None,
+        resolution=stated_resolution(job.row),
     )
     scores = job.upstream["qscore"].folder / "qscores.tsv.gz"
     return run_files(files.map, files.require_model(), scores, job.folder / TARGET, settings)
@@ -160,6 +161,7 @@ def read_header(path: str | Path) -> MapHeader:
     InputError
         FILE_* or HDR_*.
     """
+    require_map(path)
     head = b""
     for block in unpacked_blocks(path):
         head += block
@@ -235,9 +237,3 @@ def _outcome(per_atom: AtomResolution, in_model: int, facts: Mapping) -> dict[st
         "resolution_quantiles": [round(float(q), 4) for q in quantiles],
         "residues_without_density": per_atom.weak_residues,
     }
-
-
-def record_path(out: str | Path) -> Path:
-    """Return where the record of an output lies: same folder and stem, suffix .json."""
-    out = Path(out)
-    return (out.with_suffix("") if out.suffix == ".gz" else out).with_suffix(".json")

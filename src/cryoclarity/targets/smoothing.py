@@ -6,12 +6,11 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from cryoclarity.io.atoms import Atoms
+from cryoclarity.io.atoms import POLYMERS, Atoms
 from cryoclarity.model.selection import residue_numbers
 
 SMOOTHINGS = ("half", "atom", "residue", "group", "window5")
 NEIGHBOUR_RANGE = 2
-POLYMERS = ("protein", "nucleic")
 BACKBONE = {
     "protein": ("N", "CA", "C", "O", "OXT", "OT1", "OT2"),
     # Phosphate and sugar against the base.

@@ -17,13 +17,13 @@ import torch
 from torch.utils.data import DataLoader, Dataset
 
 from cryoclarity.boxes.augment import centre_start, crop, random_placement, rotate
+from cryoclarity.boxes.label_grid import LABELLED
 from cryoclarity.errors import InputError
 from cryoclarity.io.shards import ShardReader, verify
 from cryoclarity.io.tables import read_table
 from cryoclarity.nets.label_transform import LabelTransform
 
 OPEN_SHARDS = 128
-LABELLED, CENSORED = 1, 2
 
 Key = tuple[int, int, int, int]  # epoch, position in the epoch, entry, box
 

@@ -7,17 +7,10 @@ from pathlib import Path
 
 import numpy as np
 
+from cryoclarity.grid import squared_frequency
 from cryoclarity.io.tables import read_table, write_table
 
 COLUMNS = ("frequency_inv_a", "gain")
-
-
-def _frequency(shape: tuple[int, int, int], voxel_size: tuple[float, ...]) -> np.ndarray:
-    """Length of the frequency vector of each rfftn coefficient, 1/angstrom; spacing (x, y, z)."""
-    axes = [np.fft.fftfreq(shape[0], voxel_size[2]), np.fft.fftfreq(shape[1], voxel_size[1])]
-    axes.append(np.fft.rfftfreq(shape[2], voxel_size[0]))
-    z, y, x = np.meshgrid(*axes, indexing="ij", sparse=True)
-    return np.sqrt(z * z + y * y + x * x)
 
 
 def fit_radial_filter(
@@ -44,7 +37,7 @@ def fit_radial_filter(
     for first, second in pairs:
         n = first.shape[0]
         if shell is None:
-            frequency = _frequency(first.shape, (voxel_size,) * 3)
+            frequency = np.sqrt(squared_frequency(first.shape, (voxel_size,) * 3))
             shell = np.minimum(np.rint(frequency * n * voxel_size).astype(int), n // 2).ravel()
             hann = 0.5 - 0.5 * np.cos(2 * np.pi * (np.arange(n) + 0.5) / n)
             window = hann[:, None, None] * hann[None, :, None] * hann

@@ -8,9 +8,10 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from cryoclarity.boxes.label_grid import LABELLED
 from cryoclarity.nets.label_transform import LabelTransform
 from cryoclarity.nets.losses import EnhanceLoss
-from cryoclarity.train.data import LABELLED, BoxDataset, Key, collate
+from cryoclarity.train.data import BoxDataset, Key, collate
 from cryoclarity.train.loop import Trainer
 
 ENHANCE_COLUMNS = ("val_loss", "val_l1", "val_ssim", "val_input_l1", "val_input_ssim")

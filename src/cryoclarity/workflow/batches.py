@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
 import re
 from pathlib import Path
 
@@ -33,8 +34,10 @@ ENTRY_COLUMNS = (
     "source",
 )
 SPLITS = ("train", "val", "test")
+# Columns of numbers: least value, and whether it is allowed itself (weight 0: never drawn).
+LEAST_VALUES = {"resolution": (0.0, False), "weight": (0.0, True), "contour": (-math.inf, False)}
 EMDB_ID = re.compile(r"EMD-\d{4,6}")
-PDB_ID = re.compile(r"[0-9][0-9a-z]{3}|pdb_[0-9a-z]{8}")
+PDB_ID = re.compile(r"[1-9][0-9a-z]{3}|pdb_[0-9a-z]{8}")
 
 
 def read_entries(path: str | Path) -> list[dict[str, str]]:
@@ -54,8 +57,8 @@ def read_entries(path: str | Path) -> list[dict[str, str]]:
     Raises
     ------
     ConfigError
-        A malformed id (ID_BAD), an entry twice (ID_DUPLICATE), an unknown split or column, an
-        unreadable resolution.
+        A malformed id (ID_BAD), an entry twice (ID_DUPLICATE), an unknown split or column, a
+        resolution that is not positive, a negative weight, a contour that is no number.
     """
     entries, lines = [], {}
     for line, row in enumerate(read_table(path), start=2):
@@ -88,16 +91,21 @@ def _check_entry(entry: dict[str, str], line: int, path: str | Path) -> None:
         )
     if entry["split"] not in ("", *SPLITS):
         raise ConfigError(f"line {line}: split {entry['split']!r} is none of {SPLITS}", file=path)
-    for column in ("resolution", "weight", "contour"):
-        if entry[column] and not _is_number(entry[column]):
-            raise ConfigError(f"line {line}: {column} {entry[column]!r} is no number", file=path)
+    for column, (least, allowed) in LEAST_VALUES.items():
+        value = _number(entry[column] or "1")
+        if not (value > least or (allowed and value == least)):
+            raise ConfigError(
+                f"line {line}: {column} {entry[column]!r} is no such number", file=path
+            )
 
 
-def _is_number(text: str) -> bool:
+def _number(text: str) -> float:
+    """Return a finite number, NaN for everything else."""
     try:
-        return float(text) == float(text)
+        value = float(text)
     except ValueError:
-        return False
+        return math.nan
+    return value if math.isfinite(value) else math.nan
 
 
 def assign_batches(

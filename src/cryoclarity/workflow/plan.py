@@ -137,7 +137,6 @@ def stage_specs(settings: dict) -> dict[str, str]:
         "qscore": settings["qscore"],
         "simulate": settings["simulate"] | {"sigma": settings["qscore"]["sigma"]},
         "labels": settings["labels"],
-        "index": settings["index"],
         "evaluate": settings["evaluate"]
         | {"weights": {"resolution_1.0": weights_folder(settings, "resolution_1.0")}},
         "report": settings["report"],
