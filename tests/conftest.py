@@ -2,14 +2,22 @@
 
 from __future__ import annotations
 
-import sys
+import os
 from pathlib import Path
 
 import pytest
 
 ROOT = Path(__file__).resolve().parents[1]
 SHARED = ROOT.parent / "shared"
-sys.path.insert(0, str(ROOT / "tests"))
+
+
+def pytest_configure() -> None:
+    """Give each worker one thread, before numpy and torch are imported.
+
+    Workers that share two cores would otherwise spin against each other: 20 times slower.
+    """
+    for variable in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"):
+        os.environ[variable] = "1"
 
 
 @pytest.fixture(scope="session")

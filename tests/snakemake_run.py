@@ -31,6 +31,7 @@ def snakemake(
     """Call Snakemake in a working folder and return what it said."""
     command = [
         str(Path(sys.executable).with_name("snakemake")),
+        *arguments,  # first: an option that takes several values would swallow a target
         "--snakefile",
         str(root / "Snakefile"),
         "--directory",
@@ -39,7 +40,6 @@ def snakemake(
         str(cores),
         "--configfile",
         str(folder / "test_config.yaml"),
-        *arguments,
     ]
     environment = {k: v for k, v in os.environ.items() if not k.startswith("PYTEST")}
     return subprocess.run(

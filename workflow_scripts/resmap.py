@@ -12,40 +12,28 @@ from cryoclarity.cli.script import batch_arguments, parser_for, script_main
 def build_parser() -> argparse.ArgumentParser:
     """Return the parser of this script."""
     parser = parser_for(__doc__)
-    parser.add_argument("--map", type=Path, help="single map (MRC/CCP4, plain or .gz)")
-    parser.add_argument("--half1", type=Path, help="first half map; better than a single map")
-    parser.add_argument("--half2", type=Path, help="second half map")
-    parser.add_argument("--mask", type=Path, help="mask on the map's grid; non-zero is particle")
-    parser.add_argument(
-        "--min-res", type=float, default=0.0, help="first level in angstrom (0: 2.2 voxels)"
-    )
-    parser.add_argument(
-        "--max-res", type=float, default=0.0, help="last level in angstrom (0: 4 voxels)"
-    )
-    parser.add_argument("--step-res", type=float, default=1.0, help="step of levels in angstrom")
-    parser.add_argument("--p-value", type=float, default=0.05, help="significance, at most 0.05")
-    parser.add_argument(
-        "--voxel-size", type=float, help="voxel size in angstrom instead of the header's"
-    )
-    parser.add_argument(
-        "--mask-cut",
-        choices=("cube", "sphere"),
-        default="cube",
-        help="how half-map masks end before the box does: as ResMap 1.1.5 or as 1.1.4",
-    )
-    parser.add_argument(
-        "--engine",
-        choices=("resmap", "resmap-binary"),
-        default="resmap",
-        help="our own ResMap, or the real program",
-    )
-    parser.add_argument("--binary", help="executable for --engine resmap-binary")
-    parser.add_argument("--seconds", type=float, default=3600.0, help="its time limit in seconds")
-    parser.add_argument(
-        "--out",
-        type=Path,
-        help="map of angstrom, 100 = no value; codes go to .codes.mrc, the record to .json",
-    )
+    add = parser.add_argument
+    add("--map", type=Path, help="single map (MRC/CCP4, plain or .gz)")
+    add("--half1", type=Path, help="first half map; better than a single map")
+    add("--half2", type=Path, help="second half map")
+    add("--import", type=Path, dest="foreign", help="labels of RELION, BlocRes, MonoRes, ResMap")
+    add("--mask", type=Path, help="mask on the map's grid; non-zero is particle")
+    add("--min-res", type=float, default=0.0, help="first level in angstrom (0: 2.2 voxels)")
+    add("--max-res", type=float, default=0.0, help="last in angstrom (0: resmap 4 voxels, else 15)")
+    add("--step-res", type=float, help="step of levels in angstrom (resmap 1, else 0.5)")
+    add("--p-value", type=float, default=0.05, help="significance, at most 0.05")
+    add("--voxel-size", type=float, help="voxel size in angstrom instead of the header's")
+    cut = "how half-map masks end before the box does: as ResMap 1.1.5 or as 1.1.4"
+    add("--mask-cut", choices=("cube", "sphere"), default="cube", help=cut)
+    engines = ("resmap", "resmap-exact", "fsc", "resmap-binary")
+    add("--engine", choices=engines, default="resmap", help="fsc needs half maps; see docs")
+    add("--fsc-threshold", type=float, default=0.5, help="0.5 or 0.143, for --engine fsc")
+    add("--fsc-window", type=float, default=0.0, help="its width in angstrom (0: chosen)")
+    add("--randomise", action="store_true", help="fsc: subtract phase-randomised correlation")
+    add("--binary", help="executable for --engine resmap-binary")
+    add("--seconds", type=float, default=3600.0, help="its time limit in seconds")
+    add("--figure", action="store_true", help="write .png and a ChimeraX .cxc beside --out")
+    add("--out", type=Path, help="map in angstrom; codes go to .codes.mrc, the record to .json")
     batch_arguments(parser)
     return parser
 
@@ -54,21 +42,24 @@ def run(arguments: argparse.Namespace) -> None:
     """Label by hand."""
     from cryoclarity.errors import ConfigError
     from cryoclarity.labels.resmap import ResmapParameters
-    from cryoclarity.stages.labels import LabelInputs, LabelSettings, run_files
+    from cryoclarity.stages.labels import LabelInputs, LabelSettings, import_files, run_files
 
     halves = (arguments.half1, arguments.half2)
-    single = arguments.map is not None
-    if single == any(halves) or (any(halves) and not all(halves)):
-        raise ConfigError("give either --map, or --half1 and --half2")
+    single, foreign = arguments.map is not None, arguments.foreign is not None
+    if single + any(halves) + foreign != 1 or (any(halves) and not all(halves)):
+        raise ConfigError("give one of --map, --import, or --half1 and --half2")
+    if foreign:
+        import_files(arguments.foreign, arguments.out, arguments.mask)
+        return
+    if arguments.step_res is None:
+        arguments.step_res = 1.0 if arguments.engine in ("resmap", "resmap-binary") else 0.5
     names = ("min_res", "max_res", "step_res", "p_value", "mask_cut")
     parameters = ResmapParameters(**{name: getattr(arguments, name) for name in names})
-    run_files(
-        LabelInputs((arguments.map,) if single else halves, arguments.mask),
-        arguments.out,
-        LabelSettings(
-            arguments.engine, parameters, arguments.voxel_size, arguments.binary, arguments.seconds
-        ),
-    )
+    names = ("engine", "voxel_size", "binary", "seconds", "fsc_threshold", "fsc_window")
+    others = {name: getattr(arguments, name) for name in (*names, "randomise", "threads")}
+    inputs = LabelInputs((arguments.map,) if single else halves, arguments.mask)
+    settings = LabelSettings(parameters=parameters, **others)
+    run_files(inputs, arguments.out, settings, arguments.figure)
 
 
 def main(argv: list[str] | None = None) -> int:

@@ -4,20 +4,15 @@ import gc
 import gzip
 import hashlib
 import socket
-import sys
-from pathlib import Path
 
 import pytest
-
-sys.path.insert(0, str(Path(__file__).parents[1] / "gates"))
-
-from server import Server
-from zoo import GOOD
 
 from cryoclarity.archive.fetch import Source, fetch_file
 from cryoclarity.archive.http import Client, Limits, pause_of
 from cryoclarity.errors import InputError, ResourceError
 from cryoclarity.stages.fetch import map_gate
+from tests.archive.server import Server
+from tests.gates.zoo import GOOD
 
 PATH = "emdb/structures/EMD-9999/map/emd_9999.map.gz"
 BODY = gzip.compress(GOOD, mtime=0)

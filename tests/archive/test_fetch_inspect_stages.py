@@ -5,19 +5,9 @@ import gzip
 import hashlib
 import json
 import os
-import sys
-from pathlib import Path
 
 import numpy as np
 import pytest
-
-sys.path.insert(0, str(Path(__file__).parents[1] / "gates"))
-sys.path.insert(0, str(Path(__file__).parents[2] / "workflow_scripts"))
-
-import fetch as fetch_script
-import inspect_inputs as inspect_script
-from server import Server
-from zoo import VOXEL, cif_text, map_bytes, pdb_text
 
 from cryoclarity.archive.fetch import Source
 from cryoclarity.archive.http import Limits
@@ -25,6 +15,12 @@ from cryoclarity.archive.paths import half_map_paths, map_path, model_paths
 from cryoclarity.errors import ConfigError, InputError, IntegrityError
 from cryoclarity.io.tables import read_table, write_table
 from cryoclarity.stages.fetch import Wanted, run_files
+from tests.archive.server import Server
+from tests.gates.zoo import VOXEL, cif_text, map_bytes, pdb_text
+from tests.scripts import load_script
+
+fetch_script = load_script("fetch")
+inspect_script = load_script("inspect_inputs")
 
 EMDB, PDB = "EMD-9999", "9zzz"
 SHAPE = (26, 26, 40)

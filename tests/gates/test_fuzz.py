@@ -6,10 +6,10 @@ import math
 
 import numpy as np
 import pytest
-from zoo import CIF, GOOD, PDB, gz, map_bytes
 
 from cryoclarity.codes import CODES
 from cryoclarity.gates.inspector import inspect_file
+from tests.gates.zoo import CIF, GOOD, PDB, gz, map_bytes
 
 SEEDS = {
     "a.map": GOOD,

@@ -2,10 +2,10 @@
 
 import numpy as np
 import pytest
-from zoo import PDB_LINE, at, cif_rows, cif_text, pdb_atoms, pdb_text
 
 from cryoclarity.io.model import element_of, read_atoms, read_model, write_mmcif
 from cryoclarity.io.model_text import hybrid_serial
+from tests.gates.zoo import PDB_LINE, at, cif_rows, cif_text, pdb_atoms, pdb_text
 
 
 def atoms_of(tmp_path, text, name="a.cif"):

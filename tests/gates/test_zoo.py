@@ -6,10 +6,10 @@ import subprocess
 import sys
 
 import pytest
-from zoo import MAPS, MODELS, SHAPE, VOXEL, map_bytes, values
 
 from cryoclarity.codes import CODES
 from cryoclarity.gates.inspector import inspect_file
+from tests.gates.zoo import MAPS, MODELS, SHAPE, VOXEL, map_bytes, values
 
 ALL = {f"map: {name}": case for name, case in MAPS.items()} | {
     f"model: {name}": case for name, case in MODELS.items()

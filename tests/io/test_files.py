@@ -5,7 +5,14 @@ import gzip
 import pytest
 
 from cryoclarity.errors import InputError, ResourceError
-from cryoclarity.io.files import atomic_path, read_bytes, sha256_of, write_bytes, write_json
+from cryoclarity.io.files import (
+    atomic_path,
+    read_bytes,
+    read_json,
+    sha256_of,
+    write_bytes,
+    write_json,
+)
 
 DATA = bytes(range(256)) * 50
 
@@ -78,6 +85,13 @@ def test_a_folder_that_cannot_be_made_is_a_resource_error(tmp_path):
     (tmp_path / "file").write_text("in the way")
     with pytest.raises(ResourceError), atomic_path(tmp_path / "file" / "out"):
         pass
+
+
+@pytest.mark.parametrize("content", [b"{", b"\xff\xfe", b"no"])
+def test_what_is_no_json_is_bad_input(tmp_path, content):
+    (tmp_path / "card.json").write_bytes(content)
+    with pytest.raises(InputError, match=r"FILE_TEXT.*no JSON"):
+        read_json(tmp_path / "card.json")
 
 
 def test_gzip_output_has_no_time(tmp_path):

@@ -10,13 +10,13 @@ from pathlib import Path
 import mrcfile
 import numpy as np
 import pytest
-from labels.generator import half_maps
 
 from cryoclarity.errors import ConfigError, InputError
 from cryoclarity.grid import Grid, Volume
 from cryoclarity.io.maps import read_map, write_map
 from cryoclarity.stages.batch import EntryJob, Upstream
 from cryoclarity.stages.labels import run_entry
+from tests.labels.generator import half_maps
 
 SCRIPT = Path(__file__).resolve().parents[2] / "workflow_scripts" / "resmap.py"
 GRID = Grid((48, 48, 48), (1.1, 1.1, 1.1), (-11.0, 5.5, 22.0))
@@ -217,7 +217,7 @@ def test_levels_without_noise_blocks_end_the_list(files, tmp_path: Path) -> None
 
 
 def test_mixtures_of_filtered_maps_are_no_labels(tmp_path: Path, files) -> None:
-    from labels.generator import filtered, quantised, radial_frequency
+    from tests.labels.generator import filtered, quantised, radial_frequency
 
     keep = radial_frequency(48, 1.1) <= 1 / 3.4
     for name in ("half1", "half2"):

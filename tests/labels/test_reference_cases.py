@@ -8,9 +8,9 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from labels.generator import digest, header_voxel_size, reference_inputs
 
 from cryoclarity.labels.resmap import ResmapParameters, local_resolution
+from tests.labels.generator import digest, header_voxel_size, reference_inputs
 
 OWN = Path(__file__).resolve().parents[1] / "data" / "resmap"
 SMALL = ("syn64", "syn64half", "odd57", "mask72", "lpf80")

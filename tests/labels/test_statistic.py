@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from labels.plain_statistic import PlainLevel
 
 from cryoclarity.labels.statistic import block_variance, level_basis, statistic_map
+from tests.labels.plain_statistic import PlainLevel
 
 LEVELS = [(2.2, 1.0), (3.7, 1.0), (4.2, 1.0), (7.1, 1.86)]
 

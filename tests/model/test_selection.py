@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import numpy as np
-from model.test_density import make_atoms
 
 from cryoclarity.model.selection import best_altloc, doubles, first_seen, residue_numbers
+from tests.model.test_density import make_atoms
 
 
 def with_altlocs(letters, occupancy, number):

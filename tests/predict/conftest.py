@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import pytest
-from predict.tiny import write_weights
+
+from tests.predict.tiny import write_weights
 
 
 @pytest.fixture(scope="session")

@@ -11,12 +11,12 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from predict.tiny import blob_volume
 
 from cryoclarity.cli.main import main
 from cryoclarity.cli.one_map import map_stem
 from cryoclarity.io.maps import read_map, write_map
 from cryoclarity.io.tables import read_table
+from tests.predict.tiny import blob_volume
 
 
 @pytest.fixture(autouse=True)

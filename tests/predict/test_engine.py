@@ -7,10 +7,10 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from predict.tiny import Identity, Smooth
 
 from cryoclarity.boxes.blend import BLENDS
 from cryoclarity.errors import ResourceError
+from cryoclarity.nets.registry import build_network
 from cryoclarity.predict.engine import (
     Runner,
     Tiling,
@@ -19,8 +19,12 @@ from cryoclarity.predict.engine import (
     memory_bytes,
     predict_tiles,
 )
+from cryoclarity.predict.onednn import prefer_onednn
+from tests.predict.tiny import Identity, Smooth
 
 CPU = torch.device("cpu")
+SMALL_SCUNET = {"name": "scunet", "dim": 16, "head_dim": 8, "config": [1] * 7}
+SMALL_UNET = {"name": "unet3d", "channels": [4, 4, 4, 4, 4]}
 
 
 def everything(cut, start):
@@ -121,6 +125,22 @@ def test_a_memory_limit_shrinks_the_batch_or_refuses():
 
 
 def test_batches_on_a_cpu_stay_within_its_cache():
-    assert default_batch(CPU, 48, 32) == 1
-    assert default_batch(CPU, 24, 16) == 4
-    assert default_batch(CPU, 96, 64) == 1
+    assert default_batch(CPU, 48) == default_batch(CPU, 24) == 1
+    assert default_batch(CPU, 16) == 4
+
+
+@pytest.mark.parametrize("description", [SMALL_SCUNET, SMALL_UNET])
+def test_direct_convolutions_change_nothing_but_rounding(description):
+    network = build_network(description).eval()
+    names = list(network.state_dict())
+    boxes = torch.rand(1, 1, 48, 48, 48, generator=torch.Generator().manual_seed(1))
+    with torch.inference_mode():
+        before = network(boxes)
+        prefer_onednn(network)
+        after = network(boxes)
+    assert (before - after).abs().max() < 1e-5 * before.abs().max()
+    assert list(network.state_dict()) == names
+    # Learning and double precision go the usual way.
+    network(boxes[..., :24, :24, :24] if "dim" in description else boxes).sum().backward()
+    assert next(network.parameters()).grad is not None
+    assert network.double()(boxes.double()).dtype == torch.float64

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from predict.tiny import Identity, Smooth, blob_volume, model_of
 from torch import nn
 
 from cryoclarity.density.masks import automatic_mask, default_contour, suggest_contour
@@ -13,6 +12,7 @@ from cryoclarity.grid import Grid, Volume
 from cryoclarity.predict.enhance import PredictSettings, enhance, looks_inverted, reference_maps
 from cryoclarity.predict.model import dataset_for
 from cryoclarity.predict.region import Region
+from tests.predict.tiny import Identity, Smooth, blob_volume, model_of
 
 CPU = PredictSettings(device="cpu")
 

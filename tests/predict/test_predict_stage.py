@@ -8,13 +8,13 @@ import struct
 
 import numpy as np
 import pytest
-from predict.tiny import blob_volume
 
 from cryoclarity.errors import ConfigError, InputError
 from cryoclarity.grid import Grid, Volume
 from cryoclarity.io.maps import read_map, write_map
 from cryoclarity.stages.batch import EntryJob, Skip, Upstream
 from cryoclarity.stages.predict import Inputs, Options, run_entry, run_files
+from tests.predict.tiny import blob_volume
 
 FRAME_BYTES = ((16, 28), (28, 40), (40, 52), (196, 208))  # NSTART, M, cell, ORIGIN
 ENHANCE = Options("enhance", settings={"device": "cpu"})

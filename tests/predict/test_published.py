@@ -8,7 +8,6 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 import torch
-from predict.tiny import Identity, blob_volume, model_of
 
 from cryoclarity.boxes.tiling import axis_starts, cut_box
 from cryoclarity.density.normalise import percentile_scale
@@ -30,6 +29,7 @@ from cryoclarity.predict.published import (
     split_cubes,
     to_grid,
 )
+from tests.predict.tiny import Identity, blob_volume, model_of
 
 CPU = torch.device("cpu")
 SETTINGS = PublishedSettings(device="cpu")

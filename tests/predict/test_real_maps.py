@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from predict.tiny import Identity, model_of
 
 from cryoclarity.io.maps import read_map, write_map
 from cryoclarity.predict.enhance import PredictSettings, enhance
+from tests.predict.tiny import Identity, model_of
 
 ENTRIES = ("5623", "6374", "6272", "20353", "30342", "3197")
 

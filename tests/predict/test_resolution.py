@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from predict.tiny import Identity, Smooth, blob_volume, model_of
 
 from cryoclarity.errors import ConfigError, InputError
 from cryoclarity.grid import Grid, Volume
@@ -12,6 +11,7 @@ from cryoclarity.predict.enhance import PredictSettings
 from cryoclarity.predict.model import load_model
 from cryoclarity.predict.region import Region
 from cryoclarity.predict.resolution import local_resolution
+from tests.predict.tiny import Identity, Smooth, blob_volume, model_of
 
 CPU = PredictSettings(device="cpu")
 

@@ -5,14 +5,15 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import torch
-from predict.tiny import Identity, Smooth, blob_volume, model_of
+from scipy.ndimage import gaussian_filter
 from torch import nn
 
 from cryoclarity.boxes.augment import ROTATIONS
 from cryoclarity.errors import ConfigError
 from cryoclarity.grid import Grid, Volume
 from cryoclarity.nets.registry import build_network
-from cryoclarity.predict.agreement import local_correlation, low_pass
+from cryoclarity.predict import agreement
+from cryoclarity.predict.agreement import local_correlation, low_pass_sigma
 from cryoclarity.predict.dropout import DropoutRunner
 from cryoclarity.predict.engine import Runner
 from cryoclarity.predict.enhance import PredictSettings, enhance
@@ -20,6 +21,7 @@ from cryoclarity.predict.ligands import missing_support
 from cryoclarity.predict.passes import Pass, further_passes, seen, seen_back
 from cryoclarity.predict.resolution import local_resolution
 from cryoclarity.predict.trust import reliable_limit, residue_table
+from tests.predict.tiny import Identity, Smooth, blob_volume, model_of
 
 TRUST = PredictSettings(device="cpu", trust=True, resolution=5.0)
 CPU = torch.device("cpu")
@@ -130,14 +132,21 @@ def test_local_correlation_against_a_direct_sum():
     var = [(weight * (v - m) ** 2).sum() for v, m in zip((a, b), mean, strict=True)]
     expected = cov / np.sqrt(var[0] * var[1])
     found = local_correlation(a.astype(np.float32), b.astype(np.float32), 2.0)
-    assert found[10, 10, 10] == pytest.approx(expected, abs=2e-3)
+    assert found[10, 10, 10] == pytest.approx(expected, rel=0.05)
     assert not local_correlation(a, np.zeros_like(a), 2.0).any()
 
 
 def test_the_low_pass_falls_to_one_over_e_at_its_resolution():
-    wave = np.cos(2 * np.pi * np.arange(120) / 10.0).astype(np.float32)
-    density = np.broadcast_to(wave, (6, 6, 120))
-    assert low_pass(density, 10.0, 1.0)[3, 3, 60] == pytest.approx(np.exp(-1), abs=0.01)
+    wave = np.cos(2 * np.pi * np.arange(120) / 10.0)
+    smooth = gaussian_filter(wave, low_pass_sigma(10.0, 1.0))
+    assert smooth[60] == pytest.approx(np.exp(-1), abs=0.01)
+
+
+def test_slabs_leave_no_seam(monkeypatch):
+    a, b = np.random.default_rng(3).standard_normal((2, 40, 9, 8)).astype(np.float32)
+    whole = local_correlation(a, b, 1.5, before=0.8)
+    monkeypatch.setattr(agreement, "SLAB_SECTIONS", 7)
+    assert np.abs(local_correlation(a, b, 1.5, before=0.8) - whole).max() < 1e-5
 
 
 def test_a_row_per_residue_names_the_untrusted_one():
@@ -206,7 +215,9 @@ def test_nothing_is_blended_back_into_solvent_or_a_good_result():
 def dropping():
     torch.manual_seed(2)
     network = build_network({"name": "unet3d", "channels": [4, 4, 4, 4, 4]}).eval()
-    torch.nn.init.constant_(network.deconv1_2[-1].bias, 6.0)  # within the limits of the labels
+    with torch.no_grad():  # within the limits of the labels
+        network.deconv1_2[-1].weight.mul_(0.01)
+        network.deconv1_2[-1].bias.fill_(6.0)
     return network
 
 
@@ -242,9 +253,9 @@ def test_the_spread_of_dropout_passes_is_their_standard_deviation():
     spread = found.maps["spread"]
     assert spread.shape == volume.density.shape
     inside = found.density > 0
-    assert not spread[~inside].any() and spread[inside].mean() > 0.01
+    assert not spread[~inside].any() and 1e-4 < spread[inside].mean() < 0.1
     again = local_resolution(volume, model, PredictSettings(device="cpu", passes=4, batch_size=3))
-    assert np.allclose(again.maps["spread"], spread, atol=1e-3)
+    assert np.allclose(again.maps["spread"], spread, atol=1e-5)
     plain = local_resolution(volume, model, PredictSettings(device="cpu"))
     assert np.array_equal(plain.density, found.density) and not plain.maps
     assert found.facts["passes"] == 4 and found.facts["median_spread_a"] is not None

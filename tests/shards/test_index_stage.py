@@ -182,7 +182,7 @@ def test_groups_into_the_entry_table(results):
 def test_the_script(results, root):
     script = [sys.executable, root / "workflow_scripts" / "index.py", "--rows", *results.rows]
     script += ["--fetch", *results.fetch, "--manifests", *results.shards, "--dataset", DATASET]
-    done = subprocess.run([*script, "--leaks", "l.tsv", "--out", "i.tsv", "--spec", "{}"])
+    done = subprocess.run([*script, "--leaks", "l.tsv", "--out", "i.tsv"])
     assert done.returncode == 0 and len(read_table("i.tsv")) == 4
     copy_model("EMD-1001", "EMD-1003")
     stopped = subprocess.run([*script, "--out", "j.tsv"], capture_output=True, text=True)

@@ -6,12 +6,12 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from model.test_density import make_atoms
 
 from cryoclarity.errors import InputError
 from cryoclarity.targets.q_laws import cubic_resolution
 from cryoclarity.targets.resolution import ResolutionSettings, atom_resolution, target_atoms
 from cryoclarity.targets.smoothing import fill_missing, residues_of, smooth
+from tests.model.test_density import make_atoms
 
 NAMES = ("N", "CA", "CB", "CG")
 

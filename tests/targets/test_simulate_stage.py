@@ -9,7 +9,6 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from model.test_density import direct_sum, make_atoms
 
 from cryoclarity.errors import InputError
 from cryoclarity.grid import Grid, Volume
@@ -21,6 +20,7 @@ from cryoclarity.stages import simulate as simulate_stage
 from cryoclarity.stages.batch import EntryJob, Upstream
 from cryoclarity.stages.score_table import KEY_COLUMNS
 from cryoclarity.targets.kernels import kernel_width
+from tests.model.test_density import direct_sum, make_atoms
 
 GRID = Grid((24, 25, 26), (1.0, 1.0, 1.0), (-4.0, 7.0, 2.0))
 COLUMNS = (*KEY_COLUMNS, "resolution_A")

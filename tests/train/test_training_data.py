@@ -7,12 +7,12 @@ import pickle
 import numpy as np
 import pytest
 import torch
-from training_shards import write_dataset
 
 from cryoclarity.errors import InputError, IntegrityError
 from cryoclarity.nets.label_transform import LabelTransform
 from cryoclarity.train import data
 from cryoclarity.train.data import IndexEntry
+from tests.train.training_shards import write_dataset
 
 
 def entry(boxes: int, weight: float = 1.0) -> IndexEntry:

@@ -15,14 +15,14 @@ import numpy as np
 import pytest
 import torch
 from safetensors.torch import load_file
-from training_shards import write_dataset
 
 from cryoclarity.errors import ConfigError, InputError
 from cryoclarity.io.tables import read_table
-from cryoclarity.stages import train as stage
+from cryoclarity.train import run as stage
 from cryoclarity.train.loop import Stopped
 from cryoclarity.train.radial_filter import read_radial_filter
 from cryoclarity.train.weights import load_weights
+from tests.train.training_shards import write_dataset
 
 NARROW = {"name": "scunet", "dim": 4, "head_dim": 2, "config": [1] * 7, "drop_path_rate": 0.2}
 ENHANCE = {
@@ -162,6 +162,28 @@ def test_no_training_box(tmp_path):
     with pytest.raises(InputError) as caught:
         load_weights(job.out)
     assert caught.value.code == "TRAIN_NO_DATA"
+
+
+@pytest.mark.parametrize(("task", "other"), [("enhance", "resolution"), ("resolution", "enhance")])
+def test_shards_of_the_other_task_are_wrong_usage(tmp_path, task, other):
+    job = make_job(tmp_path, task)
+    spec = ENHANCE if other == "enhance" else RESOLUTION
+    with pytest.raises(ConfigError, match="not of the task"):
+        stage.run_files(replace(job, task=other, spec=spec))
+    assert not job.out.exists()
+
+
+def test_a_missing_index_is_bad_input(tmp_path):
+    with pytest.raises(InputError) as caught:
+        stage.run_files(replace(make_job(tmp_path), index=tmp_path / "none.tsv"))
+    assert caught.value.code == "FILE_MISSING"
+
+
+@pytest.mark.parametrize("wrong", [{"learning_rate": float("nan")}, {"workers": -1}])
+def test_impossible_settings_are_wrong_usage(tmp_path, wrong):
+    job = make_job(tmp_path)
+    with pytest.raises(ConfigError, match=next(iter(wrong))):
+        stage.run_files(replace(job, spec={**ENHANCE, **wrong}))
 
 
 def test_empty_validation_split_is_no_obstacle(tmp_path, caplog):

@@ -4,10 +4,10 @@ import json
 import shutil
 
 import pytest
-from snakemake_run import ROOT, planned_rules, snakemake, working_folder
 
 from cryoclarity.io.maps import read_map
 from cryoclarity.io.tables import read_table, write_table
+from tests.snakemake_run import ROOT, planned_rules, snakemake, working_folder
 
 # The three small entries of the demo (one per split) and the bad one.
 SMALL = ("EMD-90003", "EMD-90006", "EMD-90008", "EMD-90009")

@@ -6,10 +6,10 @@ from functools import partial
 from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 
 import pytest
-from snakemake_run import snakemake, working_folder
 
 from cryoclarity.io.maps import read_map
 from cryoclarity.io.tables import read_table, write_table
+from tests.snakemake_run import snakemake, working_folder
 
 COLUMNS = ("emdb_id", "pdb_id", "resolution", "half_maps", "split", "group")
 # Why each is here: the oddity of its file.

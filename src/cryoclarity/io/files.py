@@ -187,9 +187,12 @@ def read_json(path: str | Path) -> object:
     Raises
     ------
     InputError
-        FILE_MISSING and its kin.
+        FILE_MISSING and its kin, FILE_TEXT when the content is no JSON.
     """
-    return json.loads(read_bytes(path))
+    try:
+        return json.loads(read_bytes(path))
+    except ValueError as error:
+        raise InputError(f"no JSON: {error}", code="FILE_TEXT", file=path) from error
 
 
 def sha256_of(path: str | Path) -> str:

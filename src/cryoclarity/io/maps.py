@@ -7,7 +7,9 @@ reader must judge odd, damaged and compressed files without holding them twice i
 from __future__ import annotations
 
 import math
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
+from itertools import chain
 from pathlib import Path
 
 import mrcfile
@@ -150,11 +152,7 @@ def scan_map(
     path = Path(path)
     require_map(path)
     blocks = unpacked_blocks(path, UNBOUNDED)  # the header sets the bound: see _check_extra
-    head = b""
-    for block in blocks:
-        head += block
-        if len(head) >= HEADER_BYTES:
-            break
+    head = _first_bytes(blocks)
     header = parse_header(
         head,
         file=str(path),
@@ -163,22 +161,67 @@ def scan_map(
         max_voxels=max_voxels,
     )
     statistics = ValueStatistics()
+
+    def take(position: int, values: np.ndarray) -> None:
+        statistics.update(values)
+        if sink is not None:
+            sink(header, position, values)
+
+    extra = _decode(header, chain([head], blocks), path, take)
+    warnings = _all_warnings(header, statistics, extra)
+    if constant_ok and statistics.minimum == statistics.maximum and not statistics.nonfinite:
+        warnings = (*warnings, ("VAL_CONSTANT", f"all values are {statistics.minimum:g}"))
+    else:
+        _check_values(statistics, header, path)
+    return MapScan(header, statistics, warnings)
+
+
+def read_header(path: str | Path) -> MapHeader:
+    """Read the frame of a map without its values.
+
+    Raises
+    ------
+    InputError
+        FILE_* or HDR_*.
+    """
+    require_map(path)
+    return parse_header(_first_bytes(unpacked_blocks(path, UNBOUNDED)), file=str(path))
+
+
+def _first_bytes(blocks: Iterator[bytes]) -> bytes:
+    """Take blocks until the header is whole, or the file at its end."""
+    head = b""
+    for block in blocks:
+        head += block
+        if len(head) >= HEADER_BYTES:
+            break
+    return head
+
+
+def _decode(
+    header: MapHeader,
+    blocks: Iterable[bytes],
+    path: Path,
+    take: Callable[[int, np.ndarray], None],
+) -> int:
+    """Hand over the values of a map as float32, block by block; return the bytes after them.
+
+    `blocks` begin with the header; `take` gets the number of the first value and the values.
+    """
     item = header.item_type
     want = math.prod(header.stored_shape)
     start, done, extra = header.data_offset, 0, 0
     rest = b""
-    for block in _chain(head, blocks):
+    for block in blocks:
         if start:  # still within the two headers
             block, start = block[start:], max(start - len(block), 0)
         rest = rest + block if rest else block
         count = min(len(rest) // item.itemsize, want - done)
         if count:
-            # Infinities and NaN are judged below, not by numpy.
+            # Infinities and NaN are judged by the caller, not by numpy.
             with np.errstate(invalid="ignore"):
                 values = np.frombuffer(rest, dtype=item, count=count).astype(np.float32)
-            statistics.update(values)
-            if sink is not None:
-                sink(header, done, values)
+            take(done, values)
             done += count
             rest = rest[count * item.itemsize :]
         if done == want:
@@ -198,23 +241,13 @@ def scan_map(
             code="FILE_TRUNCATED",
             file=path,
         )
-    warnings = _all_warnings(header, statistics, extra)
-    if constant_ok and statistics.minimum == statistics.maximum and not statistics.nonfinite:
-        warnings = (*warnings, ("VAL_CONSTANT", f"all values are {statistics.minimum:g}"))
-    else:
-        _check_values(statistics, header, path)
-    return MapScan(header, statistics, warnings)
+    return extra
 
 
 def _plain_size(path: Path) -> int | None:
     with path.open("rb") as handle:
         packed = handle.read(2) == GZIP_MAGIC
     return None if packed else path.stat().st_size
-
-
-def _chain(first: bytes, rest):
-    yield first
-    yield from rest
 
 
 def _check_extra(extra: int, path: Path) -> None:

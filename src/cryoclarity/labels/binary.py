@@ -11,6 +11,7 @@ from __future__ import annotations
 import contextlib
 import logging
 import os
+import re
 import select
 import shutil
 import signal
@@ -42,12 +43,17 @@ _TAIL = 4000
 
 @dataclass(frozen=True)
 class BinaryResult:
-    """Labels of the real program; `resolution` (z, y, x) float32, angstrom, 100 = no value."""
+    """Labels of the real program; `resolution` (z, y, x) float32, angstrom, 100 = no value.
+
+    mean, median : angstrom, as the program reports them inside its mask, if it does.
+    """
 
     resolution: np.ndarray
     version: str
     sha256: str
     command: tuple[str, ...]
+    mean: float | None = None
+    median: float | None = None
 
 
 def find_binary(name: str | Path | None = None) -> Path:
@@ -115,8 +121,9 @@ def run_binary(
         with _display(binary) as environment:
             _run([str(binary), *arguments], folder, environment, seconds)
         resolution = _read_output(folder, shape)
+        mean, median = (_reported(folder, word) for word in ("MEAN", "MEDIAN"))
     command = (binary.name, *arguments)
-    return BinaryResult(resolution, version, sha256_of(binary), command)
+    return BinaryResult(resolution, version, sha256_of(binary), command, mean, median)
 
 
 def _write_inputs(
@@ -261,6 +268,18 @@ def _run(command: list[str], folder: Path, environment: dict[str, str], seconds:
         file=command[0],
         remedy="install Xvfb and xdotool" if no_display else "try the engine resmap",
     )
+
+
+def _reported(folder: Path, word: str) -> float | None:
+    """Resolution that the program printed, in 1.95 with colour codes and in its own log."""
+    for name in ("resmap.log", "ResMaps.log"):
+        path = folder / name
+        text = path.read_text(errors="replace")[-_TAIL:] if path.exists() else ""
+        text = re.sub(r"\x1b\[[0-9;]*m", "", text)
+        found = re.search(rf"\b{word} RESOLUTION in MASK\s*=\s*([0-9.]+)", text)
+        if found:
+            return float(found[1])
+    return None
 
 
 def _last_line(log: Path) -> str:

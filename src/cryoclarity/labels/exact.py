@@ -56,7 +56,7 @@ class ExactParameters:
     max_res: float = 0.0
     step_res: float = 0.5
     p_value: float = 0.05
-    min_noise_windows: float = 3.0
+    min_noise_windows: float = 1.0
     largest_level: float = LARGEST_LEVEL
     max_zero_share: float = 1.0
     threads: int = 1

@@ -74,6 +74,7 @@ def summarise(
     noise_blocks: dict[float, int],
     zero_share: float,
     low_pass_factor: float,
+    level_width: float = 0.0,
 ) -> LabelSummary:
     """Count what a label map holds.
 
@@ -82,9 +83,14 @@ def summarise(
     resolution : (z, y, x) float32, angstrom
     codes : (z, y, x) uint8
         0 outside the mask, 1 labelled, 2 worse than every level, 3 mixture.
+    level_width : float
+        Angstrom; continuous values are counted in bins of this width. 0: as they are.
     """
     labels = resolution[codes == 1]
-    values, counts = np.unique(np.round(labels.astype(np.float64), 3), return_counts=True)
+    binned = labels.astype(np.float64)
+    if level_width:
+        binned = np.floor(binned / level_width + 0.5) * level_width
+    values, counts = np.unique(np.round(binned, 3), return_counts=True)
     return LabelSummary(
         box=codes.size,
         tested=int(np.count_nonzero(codes)),

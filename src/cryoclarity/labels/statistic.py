@@ -127,10 +127,7 @@ def level_basis(level: float, voxel_size: float) -> LevelBasis:
     added, _ = np.linalg.qr(added)
     polynomials = _orthonormal_polynomials(scaled, line)
     cubic = np.stack(
-        [
-            root * np.einsum("i,j,k->ijk", *(polynomials[d] for d in abc)).ravel()
-            for abc in MOMENTS
-        ],
+        [root * np.einsum("i,j,k->ijk", *(polynomials[d] for d in abc)).ravel() for abc in MOMENTS],
         axis=1,
     )
     return LevelBasis(

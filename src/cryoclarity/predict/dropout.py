@@ -16,8 +16,9 @@ from torch.nn.modules.dropout import _DropoutNd
 from cryoclarity.errors import ConfigError
 from cryoclarity.predict.engine import Runner, Start, Tiling, predict_tiles
 
-BOXES_PER_PASS = 1 << 40  # seeds of different passes never meet
-LEAST_PASSES = 2
+# torch's generator on a CPU takes 32 bits of a seed: 255 passes of 16 million boxes never meet.
+BOXES_PER_PASS = 1 << 24
+LEAST_PASSES, MOST_PASSES = 2, 255
 
 
 class DropoutRunner(Runner):
@@ -75,7 +76,7 @@ def dropout_spread(
         As there.
     decode : callable
         Turns a blended output into the unit of the result; may work in place.
-    passes : int, at least 2
+    passes : int, 2 to 255
 
     Returns
     -------
@@ -85,10 +86,12 @@ def dropout_spread(
     Raises
     ------
     ConfigError
-        Fewer than two passes, or a network without dropout.
+        Too few or too many passes, or a network without dropout.
     """
-    if passes < LEAST_PASSES:
-        raise ConfigError(f"{passes} passes give no spread", remedy="--passes 2 or more")
+    if not LEAST_PASSES <= passes <= MOST_PASSES:
+        raise ConfigError(
+            f"{passes} passes", remedy=f"--passes from {LEAST_PASSES} to {MOST_PASSES}"
+        )
     if not dropout_layers(runner.network):
         raise ConfigError("the network has no dropout layers", remedy="leave out --passes")
     mean = np.zeros(density.shape, dtype=np.float32)

@@ -18,13 +18,14 @@ from torch import nn
 from cryoclarity.boxes.blend import weight_sum, window
 from cryoclarity.boxes.tiling import box_starts, count_boxes, cut_box
 from cryoclarity.errors import ResourceError
+from cryoclarity.predict.onednn import prefer_onednn
 
 LOGGER = logging.getLogger(__name__)
 GPU_BATCH = 16
-# Measured on one core: a full-width box fills the cache alone (batch 4 costs 1.2 x as much per
-# box), while small boxes of narrow networks take half the time in fours.
+# Measured on one core: boxes of 24 and more fill the cache alone (a full-width box costs 1.2 x as
+# much in fours, a narrow one too), while those of 16 take half the time in fours.
 CPU_BATCH = 4
-CPU_BATCH_VALUES = 48**3 * 32
+CPU_ALONE = 24
 # Working memory of a forward pass in units of (voxels of the box x channels of the first layer).
 ACTIVATION_COPIES = 24
 PROGRESS_STEPS = 10
@@ -68,6 +69,8 @@ class Runner:
     """
 
     def __init__(self, network: nn.Module, device: torch.device, batch_size: int):
+        if device.type == "cpu":
+            prefer_onednn(network)
         self.network = network.to(device).eval()
         self.device = device
         self.batch_size = batch_size
@@ -114,11 +117,11 @@ class Runner:
         LOGGER.warning("out of memory: going on with batches of %d", self.batch_size)
 
 
-def default_batch(device: torch.device, box: int, channels: int) -> int:
-    """Return how many boxes at a time suit a device; `channels` are those of the first layer."""
+def default_batch(device: torch.device, box: int) -> int:
+    """Return how many boxes at a time suit a device."""
     if device.type != "cpu":
         return GPU_BATCH
-    return min(max(CPU_BATCH_VALUES // (box**3 * channels), 1), CPU_BATCH)
+    return 1 if box >= CPU_ALONE else CPU_BATCH
 
 
 def _out_of_memory(error: Exception) -> bool:

@@ -36,8 +36,8 @@ LOGGER = logging.getLogger(__name__)
 # ripples of this size far from the molecule, and the network's normalisation would blow them up.
 EMPTY_SHARE = 1e-3
 # Further arrays at the peak, measured: the local statistics of a trust map, the sums of a spread.
-TRUST_ARRAYS = 7
-SPREAD_ARRAYS = 3
+TRUST_ARRAYS = 6
+SPREAD_ARRAYS = 4
 INVERTED_RATIO = 1.5
 COARSE_RATIO = 3.0
 PURPOSE = "not for refinement targets, deposition or FSC resolution"
@@ -314,7 +314,7 @@ def make_runner(model: Model, settings: PredictSettings, grid: Grid, network: Gr
         PRED_MEMORY.
     """
     device = choose_device(settings.device)
-    batch = settings.batch_size or default_batch(device, model.box, model.channels)
+    batch = settings.batch_size or default_batch(device, model.box)
     sizes = (grid.size, network.size, model.box, model.channels)
     batch = batch_within(settings.max_memory, batch, sizes, total_arrays(settings))
     return Runner(model.network, device, batch)

@@ -10,7 +10,13 @@ from scipy.ndimage import gaussian_filter, map_coordinates
 
 from cryoclarity.grid import Grid
 from cryoclarity.io.atoms import Atoms
-from cryoclarity.predict.agreement import local_correlation, low_pass
+from cryoclarity.predict.agreement import (
+    TRUNCATE,
+    by_slabs,
+    local_correlation,
+    low_pass_sigma,
+    reach,
+)
 from cryoclarity.predict.passes import further_passes, run_pass
 
 CPU_PASSES = 2
@@ -103,21 +109,25 @@ def judge(
         ]
         looks = looks[2:]
         # Half of the difference is the error of the mean of both.
-        variance += np.square(pair[0] - pair[1]) / 4
+        _add_square(variance, *pair, 0.25)
         degrees += 1
-        sigma = limit / 2 / grid.voxel_size[0]
-        half = np.clip(local_correlation(pair[0], pair[1], sigma), 0, 1)
-        parts["half_maps"] = 2 * half / (1 + half)
+        half = local_correlation(*pair, limit / 2 / grid.voxel_size[0])
         del pair
+        np.maximum(half, 0, out=half)
+        parts["half_maps"] = 2 * half / (1 + half)
     density, scale = work
     for look in looks:
         other = run_pass(density, look, lambda array: run(array, scale))
-        variance += np.square(other - prediction) / 2
+        _add_square(variance, other, prediction, 0.5)
+        del other
         degrees += 1
     variance /= degrees
     parts["spread"] = steadiness(prediction, variance, grid)
+    del variance
     parts["agreement"] = support(density, prediction, grid, limit)
-    trust = np.minimum.reduce(list(parts.values()))
+    trust = parts["spread"].copy()
+    for part in parts.values():
+        np.minimum(trust, part, out=trust)
     facts = {
         "passes": len(looks) + (2 if halves else 0),
         "half_maps": bool(halves),
@@ -126,15 +136,32 @@ def judge(
     return Trust(grid, trust, parts, facts)
 
 
+def _add_square(total: np.ndarray, first: np.ndarray, second: np.ndarray, factor: float) -> None:
+    for section, a, b in zip(total, first, second, strict=True):
+        section += np.float32(factor) * np.square(a - b)
+
+
 def steadiness(prediction: np.ndarray, variance: np.ndarray, grid: Grid) -> np.ndarray:
     """Return 1 where passes agree, falling with spread over local amplitude, in [0, 1]."""
     sigma = NEIGHBOURHOOD / grid.voxel_size[0]
-    power = gaussian_filter(np.square(prediction), sigma)
-    strong = power[power > power.mean()]
-    power += np.float32(AMPLITUDE_FLOOR**2 * (strong.mean() if strong.size else 1.0))
-    unsteady = gaussian_filter(variance, sigma)
-    unsteady *= np.float32(SPREAD_FACTOR**2)
-    return power / (power + unsteady)
+    floor = np.float32(AMPLITUDE_FLOOR**2 * _typical_power(prediction))
+
+    def compare(values: np.ndarray, spread: np.ndarray) -> np.ndarray:
+        power = gaussian_filter(np.square(values), sigma, truncate=TRUNCATE) + floor
+        unsteady = gaussian_filter(spread, sigma, truncate=TRUNCATE)
+        return power / (power + np.float32(SPREAD_FACTOR**2) * unsteady)
+
+    return by_slabs(compare, reach(sigma), (prediction, variance))
+
+
+def _typical_power(prediction: np.ndarray) -> float:
+    """Return the mean square of the voxels above the mean square: those of the molecule."""
+    mean = sum(float(np.square(section).sum()) for section in prediction) / prediction.size
+    total = count = 0.0
+    for section in prediction:
+        strong = np.square(section[np.square(section) > mean])
+        total, count = total + float(strong.sum()), count + strong.size
+    return total / count if count else 1.0
 
 
 def support(density: np.ndarray, prediction: np.ndarray, grid: Grid, limit: float) -> np.ndarray:
@@ -143,8 +170,10 @@ def support(density: np.ndarray, prediction: np.ndarray, grid: Grid, limit: floa
     Windows have the width of the resolution: narrower ones hold too few independent values.
     """
     spacing = grid.voxel_size[0]
-    first, second = (low_pass(array, limit, spacing) for array in (density, prediction))
-    return np.maximum(local_correlation(first, second, limit / spacing), 0)
+    found = local_correlation(
+        density, prediction, limit / spacing, before=low_pass_sigma(limit, spacing)
+    )
+    return np.maximum(found, 0, out=found)
 
 
 def residue_table(trust: Trust, atoms: Atoms) -> list[dict[str, object]]:

@@ -108,22 +108,24 @@ def summary_figure(
     if not pictures:
         axes = figure.add_subplot(grid[:, :])
         _say(axes, "no improved map and no predicted local resolution to show")
-    panels = figure.subplots(
-        1,
-        len(training) + 1,
-        squeeze=False,
-        gridspec_kw={
-            "left": 0.9 / width,
-            "right": 1 - 0.3 / width,
-            "top": (PANEL_HEIGHT - 0.45) / height,
-            "bottom": 0.55 / height,
-            "wspace": 0.18,
-        },
-    )[0]
+    panels = _bottom_panels(figure, len(training) + 1)
     _draw_means(panels[0], means)
     for axes, (dataset, rows) in zip(panels[1:], training.items(), strict=True):
         _draw_losses(axes, dataset, rows)
     _save(figure, path)
+
+
+def _bottom_panels(figure: Figure, count: int) -> np.ndarray:
+    """Axes (count,) side by side along the foot of a figure."""
+    width, height = figure.get_size_inches()
+    places = {
+        "left": 0.9 / width,
+        "right": 1 - 0.3 / width,
+        "top": (PANEL_HEIGHT - 0.45) / height,
+        "bottom": 0.55 / height,
+        "wspace": 0.18,
+    }
+    return figure.subplots(1, count, squeeze=False, gridspec_kw=places)[0]
 
 
 def learning_curves(path: str | Path, training: Mapping[str, Sequence[Mapping[str, str]]]) -> None:

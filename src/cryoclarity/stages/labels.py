@@ -5,42 +5,37 @@ from __future__ import annotations
 import logging
 import math
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import numpy as np
 
 from cryoclarity.codes import CODES
-from cryoclarity.errors import ConfigError, InputError
+from cryoclarity.errors import InputError
 from cryoclarity.grid import Volume
-from cryoclarity.io.files import write_json
-from cryoclarity.io.maps import read_map, write_map
-from cryoclarity.labels.binary import find_binary, run_binary
+from cryoclarity.io.files import read_json, write_json
+from cryoclarity.io.maps import read_map, scan_map, write_map
+from cryoclarity.labels.foreign import import_labels
 from cryoclarity.labels.gates import Finding, LabelGates, LabelSummary, judge, summarise
-from cryoclarity.labels.resmap import (
-    FAILED,
-    LABELLED,
-    MIXTURE,
-    NO_VALUE,
-    OUTSIDE,
-    ResmapParameters,
-    ResmapResult,
-    local_resolution,
-    tested_mask,
-)
+from cryoclarity.labels.resmap import LABELLED, ResmapParameters
 from cryoclarity.provenance import sidecar
 from cryoclarity.stages.batch import EntryJob
 from cryoclarity.stages.common import fetched
+from cryoclarity.stages.label_engines import (
+    DEFAULT_SECONDS,
+    ENGINES,
+    FSC_LEVEL_WIDTH,
+    LARGEST_P_VALUE,
+    LabelSettings,
+    check_settings,
+    empty_value,
+)
 
 LOGGER = logging.getLogger(__name__)
-ENGINES = ("resmap", "resmap-binary")
 LABEL_MAP = "local_resolution.mrc"
 DEFAULT_STEP = 0.5
-SMALLEST_STEP = 0.25
-LARGEST_P_VALUE = 0.05
-DEFAULT_SECONDS = 3600.0
+SINGLE_MAP_ENGINE = "resmap-exact"
 _SUFFIXES = (".gz", ".mrc", ".map", ".ccp4")
-_LEVEL_TOLERANCE = 1e-3
 
 
 @dataclass(frozen=True)
@@ -56,17 +51,6 @@ class LabelInputs:
         return dict(zip(roles, self.maps, strict=True)) | {"mask": self.mask}
 
 
-@dataclass(frozen=True)
-class LabelSettings:
-    """How to label: engine, its parameters, and for the real program its place and time limit."""
-
-    engine: str = "resmap"
-    parameters: ResmapParameters = field(default_factory=ResmapParameters)
-    voxel_size: float | None = None
-    binary: str | None = None
-    seconds: float = DEFAULT_SECONDS
-
-
 @dataclass
 class _Labels:
     """What an engine returned, in the frame of its input."""
@@ -79,13 +63,16 @@ class _Labels:
 
 
 def run_files(
-    inputs: LabelInputs, out: str | Path, settings: LabelSettings | None = None
+    inputs: LabelInputs,
+    out: str | Path,
+    settings: LabelSettings | None = None,
+    figure: bool = False,
 ) -> dict[str, object]:
     """Label a map by hand: every answer is written, doubts are logged.
 
     Writes the resolution in angstrom (100 = no value), the codes (0 outside the mask, 1 labelled,
     2 worse than every level, 3 interpolated between labels) and a JSON record, all beside each
-    other: ``x.mrc``, ``x.codes.mrc``, ``x.json``.
+    other: ``x.mrc``, ``x.codes.mrc``, ``x.json``; with `figure` also ``x.png`` and ``x.cxc``.
 
     Returns
     -------
@@ -104,7 +91,10 @@ def run_files(
     findings = judge(labels.summary, LabelGates())
     for finding in findings:
         LOGGER.warning("%s: %s", _warning_code(finding), finding.message)
-    return _write(Path(out), labels, inputs, settings, findings, None)
+    record = _write(Path(out), labels, inputs, settings, findings, None)
+    if figure:
+        draw(out, labels.volume.density, inputs.maps[0])
+    return record
 
 
 def run_entry(job: EntryJob) -> dict[str, object]:
@@ -114,16 +104,20 @@ def run_entry(job: EntryJob) -> dict[str, object]:
     Voxels interpolated between labels carry no value here, only their code.
     """
     gates = _gates(job.spec)
-    settings = _settings(job.spec, gates)
     files = fetched(job)
+    settings = _settings(job.spec, gates, job.threads, files.half_maps is not None)
     inputs = LabelInputs(files.half_maps or (files.map,))
     labels = _label(inputs, settings)
     findings = judge(labels.summary, gates, _number(job.row.get("resolution")))
     for finding in findings:
         if finding.refuses:
             raise InputError(finding.message, code=finding.code, file=inputs.maps[0].name)
-    labels.resolution = np.where(labels.codes == LABELLED, labels.resolution, NO_VALUE)
+    empty = empty_value(settings.engine)
+    labels.resolution = np.where(labels.codes == LABELLED, labels.resolution, empty)
     record = _write(job.folder / LABEL_MAP, labels, inputs, settings, findings, gates)
+    if job.spec.get("figure", False):
+        # By its name only: paths of one machine do not belong into outputs.
+        draw(job.folder / LABEL_MAP, labels.volume.density, Path(files.map.name))
     kept = ("engine", "source", "median", "labelled_voxels", "labelled_share_of_mask")
     facts = {name: record[name] for name in kept}
     facts["levels"] = len(labels.summary.levels)
@@ -153,7 +147,7 @@ def _gates(spec: Mapping) -> LabelGates:
     return LabelGates(**given)
 
 
-def _settings(spec: Mapping, gates: LabelGates) -> LabelSettings:
+def _settings(spec: Mapping, gates: LabelGates, threads: int, halves: bool) -> LabelSettings:
     """Settings of the workflow: levels out of reach end the list instead of the entry."""
     parameters = ResmapParameters(
         min_res=float(spec.get("min_res", 0)),
@@ -165,30 +159,19 @@ def _settings(spec: Mapping, gates: LabelGates) -> LabelSettings:
         keep_finished=True,
         max_zero_share=gates.max_zero_share,
     )
+    engine = spec.get("engine", "resmap")
+    if not halves:
+        engine = spec.get("single_map_engine", SINGLE_MAP_ENGINE if engine == "fsc" else engine)
     return LabelSettings(
-        engine=spec.get("engine", "resmap"),
+        engine=engine,
         parameters=parameters,
         binary=spec.get("binary"),
         seconds=float(spec.get("seconds", DEFAULT_SECONDS)),
+        fsc_threshold=float(spec.get("fsc_threshold", 0.5)),
+        fsc_window=float(spec.get("fsc_window", 0)),
+        randomise=bool(spec.get("randomise", False)),
+        threads=threads,
     )
-
-
-def _check(settings: LabelSettings) -> None:
-    """Refuse parameters that the program refuses too."""
-    parameters = settings.parameters
-    if settings.engine not in ENGINES:
-        raise ConfigError(f"engine is {settings.engine!r}, known are {', '.join(ENGINES)}")
-    if not 0 < parameters.p_value <= LARGEST_P_VALUE:
-        raise ConfigError(f"p-value is {parameters.p_value:g}, must be in (0, {LARGEST_P_VALUE}]")
-    if not SMALLEST_STEP <= parameters.step_res < math.inf:
-        raise ConfigError(f"step is {parameters.step_res:g} A, must be at least {SMALLEST_STEP}")
-    for name in ("min_res", "max_res"):
-        if not 0 <= getattr(parameters, name) < math.inf:
-            raise ConfigError(f"{name} is {getattr(parameters, name):g} A, must not be negative")
-    if settings.voxel_size is not None and not 0 < settings.voxel_size < math.inf:
-        raise ConfigError(f"voxel size is {settings.voxel_size:g} A, must be positive")
-    if not settings.seconds > 0:
-        raise ConfigError(f"time limit is {settings.seconds:g} s, must be positive")
 
 
 def _read(inputs: LabelInputs, voxel_size: float | None) -> tuple[list[Volume], Volume | None]:
@@ -222,89 +205,91 @@ def _frame(volume: Volume) -> str:
 
 def _label(inputs: LabelInputs, settings: LabelSettings) -> _Labels:
     """Run the engine on the files."""
-    _check(settings)
+    check_settings(settings)
     volumes, mask_volume = _read(inputs, settings.voxel_size)
     maps = tuple(volume.density for volume in volumes)
     mask = None if mask_volume is None else mask_volume.density
-    voxel_size = volumes[0].grid.voxel_size[0]
-    engine = _own_engine if settings.engine == "resmap" else _real_program
-    try:
-        answer = engine(maps, voxel_size, settings, mask)
-    except InputError as error:
-        # The engine works on arrays and knows no file.
-        file = error.file or inputs.maps[0]
-        raise InputError(error.message, code=error.code, file=file, remedy=error.remedy) from error
-    resolution, codes, blocks, zero_share, factor, record = answer
+    labels = ENGINES[settings.engine](maps, volumes[0].grid, settings, mask)
+    summary = summarise(
+        labels.resolution,
+        labels.codes,
+        noise_blocks=labels.noise_blocks,
+        zero_share=labels.zero_share,
+        low_pass_factor=labels.low_pass_factor,
+        level_width=labels.level_width,
+    )
+    return _Labels(volumes[0], labels.resolution, labels.codes, summary, labels.record)
+
+
+def import_files(
+    labels: str | Path, out: str | Path, mask: str | Path | None = None
+) -> dict[str, object]:
+    """Bring a label map of RELION, BlocRes, MonoRes or ResMap to this project's form.
+
+    Values that are finite, above 0 and below 100 angstrom are labels, all others no answer. Writes
+    what :func:`run_files` writes, with 0 where there is no value.
+
+    Raises
+    ------
+    InputError
+        FILE_*, HDR_* or LABEL_*.
+    """
+    volume = _read_foreign(Path(labels))
+    inside = None if mask is None else read_map(mask).density
+    resolution, codes = import_labels(volume.density, inside)
     summary = summarise(
         resolution,
         codes,
-        noise_blocks=blocks,
-        zero_share=zero_share,
-        low_pass_factor=factor,
+        noise_blocks={},
+        zero_share=0.0,
+        low_pass_factor=0.0,
+        level_width=FSC_LEVEL_WIDTH,
     )
-    return _Labels(volumes[0], resolution, codes, summary, record)
+    found = _Labels(volume, resolution, codes, summary, {"levels": []})
+    inputs = LabelInputs((Path(labels),), None if mask is None else Path(mask))
+    findings = judge(summary, LabelGates())
+    for finding in findings:
+        LOGGER.warning("%s: %s", _warning_code(finding), finding.message)
+    return _write(Path(out), found, inputs, LabelSettings(engine="import"), findings, None)
 
 
-def _own_engine(maps, voxel_size: float, settings: LabelSettings, mask):
-    """Labels, codes, noise blocks per level, zero share, low-pass factor and record."""
-    result = local_resolution(maps, voxel_size, settings.parameters, mask)
-    used = {level.resolution: level.noise_blocks for level in result.levels}
-    record = _engine_record(result)
-    factor = result.low_pass.factor
-    return result.resolution, result.codes, used, result.zero_background_share, factor, record
+def _read_foreign(path: Path) -> Volume:
+    """Read a label map in which NaN may stand for no answer."""
+    stored: list = []
+
+    def keep(header, position: int, values: np.ndarray) -> None:
+        if not stored:
+            stored.extend((header, np.empty(math.prod(header.stored_shape), np.float32)))
+        stored[1][position : position + values.size] = values
+
+    try:
+        return read_map(path, constant_ok=True)
+    except InputError as error:
+        if error.code != "VAL_NONFINITE":
+            raise
+    try:
+        scan_map(path, sink=keep)
+    except InputError as error:
+        if error.code != "VAL_NONFINITE":
+            raise
+    header, values = stored
+    density = values.reshape(header.stored_shape).transpose(header.transposition)
+    return Volume(np.ascontiguousarray(density), header.grid, header)
 
 
-def _engine_record(result: ResmapResult) -> dict:
-    """What the engine measured, ready for JSON (an infinite threshold becomes null)."""
-    levels = []
-    for level in result.levels:
-        row = asdict(level)
-        row["threshold"] = level.threshold if math.isfinite(level.threshold) else None
-        levels.append(row)
-    return {
-        "min_res": result.min_res,
-        "max_res": result.max_res,
-        "computing_size": result.mask.shape[0],
-        "computing_voxel_size": result.voxel_size,
-        "mask_before_cut_voxels": result.data_mask_voxels,
-        "whitening_coefficients": [float(c) for c in result.whitening.coefficients],
-        "noise_cube_edge": result.noise.cube,
-        "zero_share_of_box": result.zero_box_share,
-        "levels": levels,
-        "stopped": result.stopped,
-    }
+def draw(out: str | Path, density: np.ndarray, map_path: Path) -> None:
+    """Write the figure ``x.png`` and the ChimeraX script ``x.cxc`` beside labels ``x.mrc``."""
+    from cryoclarity.report.label_figure import save_label_figure, write_chimerax_script
 
-
-def _real_program(maps, voxel_size: float, settings: LabelSettings, mask):
-    """As `_own_engine`, with the labels of the real program and our own mask."""
-    parameters = settings.parameters
-    run = run_binary(
-        maps,
-        voxel_size,
-        parameters,
-        binary=find_binary(settings.binary),
-        mask=mask,
-        seconds=settings.seconds,
-    )
-    # The program writes no mask, so the codes come from ours. 1.1.4 cuts half maps by a sphere.
-    if run.version.startswith("1.1.4"):
-        parameters = replace(parameters, mask_cut="sphere")
-    inside, factor = tested_mask(maps, voxel_size, parameters, mask)
-    valued = run.resolution < NO_VALUE
-    codes = np.where(valued, LABELLED, np.where(inside, FAILED, OUTSIDE)).astype(np.uint8)
-    if factor:
-        smallest = run.resolution.min()
-        steps = (run.resolution - smallest) / parameters.step_res
-        mixed = np.abs(steps - np.rint(steps)) * parameters.step_res > _LEVEL_TOLERANCE
-        codes[valued & mixed] = MIXTURE
-    zeros = np.logical_and.reduce([volume == 0 for volume in maps])
-    record = {
-        "binary": {"version": run.version, "sha256": run.sha256, "command": list(run.command)},
-        "zero_share_of_box": float(zeros.mean()),
-    }
-    outside = zeros[~inside]
-    zero_share = float(outside.mean()) if outside.size else 0.0
-    return run.resolution, codes, {}, zero_share, factor, record
+    out = Path(out)
+    resolution = read_map(out, constant_ok=True).density
+    codes = np.rint(read_map(_companion(out, ".codes.mrc"), constant_ok=True).density)
+    record = read_json(_companion(out, ".json"))
+    median = record["median"]
+    shown = "no value" if median is None else f"median {median:.2f} Å"
+    title = f"{map_path.name}: {record['engine']}, {record['source']}, {shown}"
+    save_label_figure(_companion(out, ".png"), density, resolution, codes, title)
+    write_chimerax_script(_companion(out, ".cxc"), str(map_path), out.name, resolution, codes)
 
 
 def _companion(out: Path, suffix: str) -> Path:
@@ -329,6 +314,9 @@ def _write(
     if not math.isfinite(settings.parameters.largest_level):
         parameters["largest_level"] = None
     parameters["voxel_size"] = settings.voxel_size
+    if settings.engine == "fsc":
+        names = ("fsc_threshold", "fsc_window", "randomise")
+        parameters |= {name: getattr(settings, name) for name in names}
     record = sidecar("resmap", parameters, inputs.named()) | {
         "engine": settings.engine,
         "source": "map" if len(inputs.maps) == 1 else "half_maps",

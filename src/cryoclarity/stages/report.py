@@ -121,15 +121,19 @@ def run_files(
     write_text(out / VERDICT_FILE, "\n".join(verdicts) + "\n")
     summary_figure(out / SUMMARY_FIGURE, pictures, means, training, verdicts)
     learning_curves(out / CURVES_FIGURE, training)
-    codes = _rejections(rejected)
-    figures = [out / SUMMARY_FIGURE, out / CURVES_FIGURE]
+    summary = Summary(table, local_rows, verdicts, out)
+    _write_page(summary, _rejections(rejected))
+    return summary
+
+
+def _write_page(summary: Summary, rejections: list[dict[str, object]]) -> None:
     tables = {
-        "Maps": (SUMMARY_COLUMNS, table),
-        "Local resolution (Å, labelled voxels only)": (RESOLUTION_COLUMNS, local_rows),
-        "Rejected entries": (("stage", "code", "entries"), codes),
+        "Maps": (SUMMARY_COLUMNS, summary.rows),
+        "Local resolution (Å, labelled voxels only)": (RESOLUTION_COLUMNS, summary.resolution_rows),
+        "Rejected entries": (("stage", "code", "entries"), rejections),
     }
-    write_page(out / PAGE, verdicts, figures, tables)
-    return Summary(table, local_rows, verdicts, out)
+    figures = [summary.figure, summary.folder / CURVES_FIGURE]
+    write_page(summary.folder / PAGE, summary.verdicts, figures, tables)
 
 
 def read_summary(folder: str | Path) -> Summary:

@@ -158,14 +158,7 @@ def run_files(
     prepare = _enhance_boxes if settings.task == "enhance" else _resolution_boxes
     boxes = prepare(volume, grid, inputs, settings)
     selection = boxes.selection
-    if not selection.starts:
-        reasons = ", ".join(f"{name} {count}" for name, count in selection.dropped.items())
-        raise InputError(
-            f"0 of {selection.considered} boxes kept ({reasons})",
-            code="SHARD_EMPTY",
-            file=inputs.map,
-            remedy="lower the least shares, or leave the entry out",
-        )
+    _require_boxes(selection, inputs.map)
     known = dict(identity or {})
     identity = {name: known.get(name, "") for name in IDENTITY}
     record = sidecar("shards", asdict(settings) | {"contour": inputs.contour}, inputs.files())
@@ -192,6 +185,18 @@ def run_files(
         },
     )
     return facts
+
+
+def _require_boxes(selection: Selection, path: Path) -> None:
+    if selection.starts:
+        return
+    reasons = ", ".join(f"{name} {count}" for name, count in selection.dropped.items())
+    raise InputError(
+        f"0 of {selection.considered} boxes kept ({reasons})",
+        code="SHARD_EMPTY",
+        file=path,
+        remedy="lower the least shares, or leave the entry out",
+    )
 
 
 def run_entry(job: EntryJob) -> dict[str, object]:

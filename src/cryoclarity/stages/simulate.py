@@ -12,11 +12,10 @@ import numpy as np
 from cryoclarity.errors import ConfigError, InputError
 from cryoclarity.grid import Grid, Volume
 from cryoclarity.io.atoms import Atoms
-from cryoclarity.io.files import unpacked_blocks, write_json
-from cryoclarity.io.map_header import HEADER_BYTES, MAX_VOXELS, MapHeader, parse_header
-from cryoclarity.io.maps import write_map
+from cryoclarity.io.files import write_json
+from cryoclarity.io.map_header import MAX_VOXELS
+from cryoclarity.io.maps import read_header, write_map
 from cryoclarity.io.model import read_atoms
-from cryoclarity.io.sniff import require_map
 from cryoclarity.model.density import GAUSSIAN_CUTOFF, atoms_reaching, gaussian_density
 from cryoclarity.provenance import sidecar
 from cryoclarity.stages.batch import EntryJob
@@ -151,23 +150,6 @@ def run_entry(job: EntryJob) -> dict[str, float | int]:
     )
     scores = job.upstream["qscore"].folder / "qscores.tsv.gz"
     return run_files(files.map, files.require_model(), scores, job.folder / TARGET, settings)
-
-
-def read_header(path: str | Path) -> MapHeader:
-    """Read the frame of a map without its values.
-
-    Raises
-    ------
-    InputError
-        FILE_* or HDR_*.
-    """
-    require_map(path)
-    head = b""
-    for block in unpacked_blocks(path):
-        head += block
-        if len(head) >= HEADER_BYTES:
-            break
-    return parse_header(head, file=str(path))
 
 
 def output_grid(grid: Grid, spacing: str | float) -> Grid:

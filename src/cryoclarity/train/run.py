@@ -106,8 +106,8 @@ def run_files(job: TrainJob) -> dict[str, object]:
         After a signal; a checkpoint is in the state folder.
     """
     settings, initial = _settings(job)
-    index_hash = sha256_of(job.index)
     train = data.read_index(job.index, "train")
+    index_hash = sha256_of(job.index)
     if not train:
         return _no_data(job, settings, index_hash)
     if job.verify:
@@ -186,6 +186,8 @@ def _prepare(
 ) -> Prepared | None:
     """Datasets and label constants; None when no voxel has a label."""
     source = data.BoxSource(train, job.data_folder)
+    if ("mask" in source.read(0, 0)) != (job.task == "resolution"):
+        raise ConfigError(f"the shards of {job.index} are not of the task {job.task}")
     held_out = data.read_index(job.index, "val")
     if not held_out:
         LOGGER.warning("the validation split is empty: no validation")

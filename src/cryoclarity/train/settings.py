@@ -6,6 +6,7 @@ import dataclasses
 import difflib
 import hashlib
 import json
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 
@@ -143,8 +144,10 @@ def _check(settings: TrainSettings) -> None:
             remedy=f"use a multiple of {multiple}",
         )
     for name in ("steps", "batch_size", "learning_rate", "gradient_clip"):
-        if getattr(settings, name) <= 0:
+        if not 0 < getattr(settings, name) < math.inf:
             raise ConfigError(f"{name} is {getattr(settings, name)}", remedy="must be positive")
+    if settings.workers < 0:
+        raise ConfigError(f"workers is {settings.workers}", remedy="must not be negative")
     if settings.seed < 0 or settings.warmup_steps < 0:
         raise ConfigError("seed and warmup_steps must not be negative")
     if settings.labels not in ("log2", "angstrom"):
