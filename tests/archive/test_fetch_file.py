@@ -161,6 +161,12 @@ def test_folder_as_archive(tmp_path, scheme):
     assert not out.exists()
 
 
+def test_a_folder_that_cannot_be_made_is_not_the_entry_s_fault(server, tmp_path):
+    (tmp_path / "file").write_text("x")
+    with pytest.raises(ResourceError, match="DISK_IO"):
+        fetch(f"{server.base}/ok", tmp_path / "file" / "map.gz")
+
+
 def test_full_disk_is_not_the_entry_s_fault(server, tmp_path, monkeypatch):
     monkeypatch.setattr("cryoclarity.archive.fetch.SPARE_BYTES", 1 << 62)
     with pytest.raises(ResourceError, match="DISK_FULL"):

@@ -14,7 +14,7 @@ from cryoclarity.evaluate.local_resolution import (
 )
 
 
-def case(seed=0, shape=(16, 32, 16), offset=0.0, name="a"):
+def case(seed=0, shape=(16, 32, 16), offset=0.0):
     rng = np.random.default_rng(seed)
     label = np.full(shape, 100.0, dtype=np.float32)
     valid = np.zeros(shape, dtype=bool)
@@ -22,7 +22,7 @@ def case(seed=0, shape=(16, 32, 16), offset=0.0, name="a"):
     label[valid] = rng.choice([3.0, 4.0, 5.0], size=int(valid.sum()))
     prediction = np.where(valid, label + offset + 0.1 * rng.normal(size=shape), 0.0)
     density = rng.normal(size=shape).astype(np.float32)
-    return labelled_voxels(prediction, label, valid, density, name=name)
+    return labelled_voxels(prediction, label, valid, density)
 
 
 def test_only_labelled_voxels_count():

@@ -128,7 +128,7 @@ def test_atoms_that_count():
 
 
 def test_frames_are_told_apart_by_the_model(pair):
-    from zoo import map_bytes
+    from tests.gates.zoo import map_bytes
 
     volume, atoms = pair
     size = GRID.shape[::-1]

@@ -194,7 +194,11 @@ def _judged(gate: Gate, temporary: Path, out: Path, length: int | None) -> dict:
 
 
 def _check_space(out: Path, size: int) -> None:
-    out.parent.mkdir(parents=True, exist_ok=True)
+    try:
+        out.parent.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        message = f"cannot make the folder: {error}"
+        raise ResourceError(message, code="DISK_IO", file=out.parent) from error
     free = shutil.disk_usage(out.parent).free
     if free < size + SPARE_BYTES:
         raise ResourceError(

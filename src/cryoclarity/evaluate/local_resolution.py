@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 import numpy as np
 
@@ -32,7 +32,6 @@ class LabelledVoxels:
         Labelled voxels over `cube_voxels`.
     predicted_share : float
         Share of the labelled voxels for which a prediction exists; only those are compared.
-    name : str
     """
 
     prediction: np.ndarray
@@ -40,7 +39,6 @@ class LabelledVoxels:
     cube_voxels: int
     labelled_share: float
     predicted_share: float
-    name: str = field(default="")
 
 
 def labelled_voxels(
@@ -48,8 +46,6 @@ def labelled_voxels(
     label: np.ndarray,
     valid: np.ndarray,
     density: np.ndarray,
-    *,
-    name: str = "",
 ) -> LabelledVoxels:
     """Gather the voxels on which a prediction can be compared with a label.
 
@@ -62,8 +58,6 @@ def labelled_voxels(
         Where the label is a value of the tool, inside its mask.
     density : (nz, ny, nx)
         The map, which decides the cubes that the published preparation keeps.
-    name : str
-        Name of the map.
     """
     predicted = valid & np.isfinite(prediction) & (prediction > 0)
     n_valid = int(np.count_nonzero(valid))
@@ -75,7 +69,6 @@ def labelled_voxels(
         cube_voxels=cube_voxels,
         labelled_share=n_valid / cube_voxels if cube_voxels else 0.0,
         predicted_share=n_predicted / n_valid if n_valid else 0.0,
-        name=name,
     )
 
 

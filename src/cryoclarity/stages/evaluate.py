@@ -283,7 +283,7 @@ def _evaluate_resolution(
         volume.grid, job.upstream["predict_resolution"].folder / "resolution.mrc"
     )
     valid = _valid(labels)
-    voxels = labelled_voxels(prediction, labels, valid, volume.density, name=job.row["emdb_id"])
+    voxels = labelled_voxels(prediction, labels, valid, volume.density)
     plane.add_values("label", np.where(valid, labels, np.nan)[plane.index])
     plane.add_values("resolution", np.where(prediction > 0, prediction, np.nan)[plane.index])
     metrics = resolution_metrics(voxels, training_median(job.spec))

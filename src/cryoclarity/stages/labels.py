@@ -209,7 +209,12 @@ def _label(inputs: LabelInputs, settings: LabelSettings) -> _Labels:
     volumes, mask_volume = _read(inputs, settings.voxel_size)
     maps = tuple(volume.density for volume in volumes)
     mask = None if mask_volume is None else mask_volume.density
-    labels = ENGINES[settings.engine](maps, volumes[0].grid, settings, mask)
+    try:
+        labels = ENGINES[settings.engine](maps, volumes[0].grid, settings, mask)
+    except InputError as error:
+        # The engine works on arrays and knows no file.
+        file = error.file or inputs.maps[0]
+        raise InputError(error.message, code=error.code, file=file, remedy=error.remedy) from error
     summary = summarise(
         labels.resolution,
         labels.codes,
