@@ -1,6 +1,7 @@
 """Cost of the label engine: each stage, and the statistic beside a plain per-voxel loop.
 
     OMP_NUM_THREADS=1 python benchmarks/bench_labels.py [edge]
+    OMP_NUM_THREADS=1 python benchmarks/bench_labels.py engines [edge]
 
 The plain loop runs on a sample of the mask's voxels and is scaled to all of them. `share of the
 original` is what the stage takes of the published program's own run at 180^3.
@@ -9,6 +10,7 @@ original` is what the stage takes of the published program's own run at 180^3.
 from __future__ import annotations
 
 import resource
+import subprocess
 import sys
 import time
 from pathlib import Path
@@ -22,6 +24,8 @@ from labels.generator import half_maps  # noqa: E402
 from labels.plain_statistic import PlainLevel  # noqa: E402
 
 from cryoclarity.labels import resmap  # noqa: E402
+from cryoclarity.labels.exact import ExactParameters, exact_resolution  # noqa: E402
+from cryoclarity.labels.local_fsc import LocalFscParameters, local_fsc  # noqa: E402
 from cryoclarity.labels.statistic import level_basis, statistic_map  # noqa: E402
 
 SAMPLE = 4000
@@ -49,9 +53,9 @@ def timed(spent: dict[str, float], name: str):
     return wrapper
 
 
-def main() -> None:
-    size = int(sys.argv[1]) if len(sys.argv) > 1 else 180
-    halves = half_maps(
+def ball_halves(size: int) -> tuple[np.ndarray, np.ndarray]:
+    """Half maps of a ball that fills a tenth of the box, 1 A voxels."""
+    return half_maps(
         n=size,
         seed=1,
         vx=1.0,
@@ -61,6 +65,46 @@ def main() -> None:
         colour=1.0,
         sigma=0.35,
     )
+
+
+def run_engine(name: str, size: int, threads: int) -> None:
+    """Run one engine in this process and print its time, CPU time and peak memory."""
+    halves = ball_halves(size)
+    single = (np.float32(0.5) * (halves[0] + halves[1]),)
+    voxel = (1.0, 1.0, 1.0)
+    start, cpu = time.perf_counter(), time.process_time()
+    if name == "resmap":
+        resmap.local_resolution(single, 1.0)
+    elif name == "resmap-exact":
+        exact_resolution(single, voxel, ExactParameters(threads=threads))
+    elif name == "resmap-exact, half maps":
+        exact_resolution(halves, voxel, ExactParameters(threads=threads))
+    else:
+        local_fsc(halves, voxel, LocalFscParameters(threads=threads))
+    wall, cpu = time.perf_counter() - start, time.process_time() - cpu
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+    print(f"{name:26s}{size:6d}{threads:9d}{wall:9.2f}{cpu:9.2f}{peak:9.0f}", flush=True)
+
+
+def compare_engines(size: int) -> None:
+    """Run every engine in a process of its own, so that each has its own peak memory."""
+    print(f"{'engine':26s}{'edge':>6s}{'threads':>9s}{'wall s':>9s}{'CPU s':>9s}{'MB peak':>9s}")
+    for name in ("resmap", "resmap-exact", "resmap-exact, half maps", "fsc"):
+        for threads in (1,) if name == "resmap" else (1, 2):
+            words = [sys.executable, __file__, "one", name, str(size), str(threads)]
+            sys.stdout.flush()
+            subprocess.run(words, check=True)
+
+
+def main() -> None:
+    if sys.argv[1:2] == ["engines"]:
+        compare_engines(int(sys.argv[2]) if len(sys.argv) > 2 else 180)
+        return
+    if sys.argv[1:2] == ["one"]:
+        run_engine(sys.argv[2], int(sys.argv[3]), int(sys.argv[4]))
+        return
+    size = int(sys.argv[1]) if len(sys.argv) > 1 else 180
+    halves = ball_halves(size)
     density = np.float32(0.5) * (halves[0] + halves[1])
     spent: dict[str, float] = {}
     for name in STAGES:

@@ -1,11 +1,10 @@
 #!/usr/bin/env python
 """Write the summary table and figure of a run, and print the table."""
 
-import json
 import sys
 from pathlib import Path
 
-from cryoclarity.cli.script import parser_for, script_main
+from cryoclarity.cli.script import parser_for, script_main, settings_of
 
 
 def run(arguments):
@@ -20,7 +19,7 @@ def run(arguments):
             arguments.out,
             rows=arguments.rows,
             rejected=arguments.rejected,
-            **json.loads(arguments.spec),
+            **settings_of(arguments.spec),
         )
     show(summary)
 

@@ -96,6 +96,17 @@ def test_an_entry_gets_its_local_resolution(tmp_path, weights_folder):
     assert record["outcome"]["voxels_inside"] == inside.sum()
 
 
+def test_trust_and_spread_of_an_entry_are_optional(tmp_path, weights_folder):
+    job = job_for(tmp_path, spec_for("enhance", weights_folder, stride=24, trust=True))
+    run_entry(job)
+    assert read_map(job.folder / "enhanced_trust.mrc").density.max() <= 1
+    job = job_for(tmp_path, spec_for("resolution", weights_folder, passes=2))
+    run_entry(job)
+    assert (job.folder / "resolution_spread.mrc").exists()
+    with pytest.raises(ConfigError):
+        run_entry(job_for(tmp_path, spec_for("resolution", weights_folder, trust=True)))
+
+
 def test_entries_outside_the_splits_or_without_weights_are_skipped(tmp_path, weights_folder):
     spec = spec_for("enhance", weights_folder)
     with pytest.raises(Skip):

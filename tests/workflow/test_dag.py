@@ -11,7 +11,13 @@ from tests.snakemake_run import ROOT, planned_rules, snakemake, working_folder
 
 # The three small entries of the demo (one per split) and the bad one.
 SMALL = ("EMD-90003", "EMD-90006", "EMD-90008", "EMD-90009")
-SCUNET = {"name": "scunet", "dim": 8, "head_dim": 4, "config": [1, 0, 0, 0, 0, 0, 1]}
+SCUNET = {
+    "name": "scunet",
+    "dim": 8,
+    "head_dim": 4,
+    "config": [1, 0, 0, 0, 0, 0, 1],
+    "residual": True,
+}
 TRAIN = {"box": 24, "batch_size": 2, "steps": 2, "warmup_steps": 1, "validate_boxes": 4}
 
 

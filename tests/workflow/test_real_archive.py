@@ -23,7 +23,13 @@ ENTRIES = {
     "EMD-6374": ("3jb0", 2.9, "test", "turret", "zero stamp, NSTART and ORIGIN both set"),
     "EMD-30342": ("7cec", 3.9, "test", "integrin", "mmCIF model, ORIGIN only"),
 }
-SCUNET = {"name": "scunet", "dim": 8, "head_dim": 4, "config": [1, 0, 0, 0, 0, 0, 1]}
+SCUNET = {
+    "name": "scunet",
+    "dim": 8,
+    "head_dim": 4,
+    "config": [1, 0, 0, 0, 0, 0, 1],
+    "residual": True,
+}
 TRAIN = {"network": SCUNET, "box": 24, "batch_size": 2, "steps": 3, "warmup_steps": 1}
 # The labels' engine wants a cube with solvent noise: one map of eight has that.
 LABELLED = {"EMD-5168"}

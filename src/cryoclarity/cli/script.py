@@ -6,6 +6,7 @@ import argparse
 import importlib
 import json
 import logging
+import os
 import sys
 import traceback
 from collections.abc import Callable
@@ -107,6 +108,10 @@ def script_main(
         return 5
     except KeyboardInterrupt:
         return 130
+    except BrokenPipeError:
+        # The reader of a pipe (`... | head`) has seen enough; keep the interpreter from flushing.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 0
     except Exception:
         traceback.print_exc()
         return 1
@@ -127,13 +132,30 @@ def _run_stage(stage: str, arguments: argparse.Namespace) -> int:
         rows=read_table(arguments.batch),
         upstream=required | _pairs(arguments.optional, "--optional"),
         required=tuple(required),
-        spec=json.loads(arguments.spec),
+        spec=settings_of(arguments.spec),
         code=arguments.code,
         shared=_pairs(arguments.shared, "--shared"),
         threads=arguments.threads,
     )
     run_batch(batch, module.run_entry)
     return 0
+
+
+def settings_of(text: str) -> dict:
+    """Return the settings of a `--spec` option.
+
+    Raises
+    ------
+    ConfigError
+        When the text is no JSON object.
+    """
+    try:
+        settings = json.loads(text)
+    except json.JSONDecodeError as error:
+        raise ConfigError(f"--spec is no JSON: {error}") from error
+    if not isinstance(settings, dict):
+        raise ConfigError(f"--spec {text!r} is no JSON object")
+    return settings
 
 
 def _pairs(items: list[str], option: str) -> dict[str, Path]:

@@ -133,11 +133,14 @@ def global_fsc(
     width = 1 / max(n * v for n, v in zip(first.shape, voxel_size, strict=True))
     count = int(0.5 / max(voxel_size) / width) + 1
     shell = np.minimum(np.rint(radius / width), count).astype(np.int32).ravel()
-    one = scipy.fft.rfftn(first, workers=threads).ravel()
-    two = scipy.fft.rfftn(second, workers=threads).ravel()
+    one = scipy.fft.rfftn(first, workers=threads)
+    two = scipy.fft.rfftn(second, workers=threads)
+    # Columns between the first and, for even edges, the last stand for two frequencies each.
+    twice = np.ones(one.shape[2])
+    twice[1 : (first.shape[2] + 1) // 2] = 2
 
     def shells(values: np.ndarray) -> np.ndarray:
-        return np.bincount(shell, values, minlength=count + 1)[:count]
+        return np.bincount(shell, (values * twice).ravel(), minlength=count + 1)[:count]
 
     cross = shells((one * two.conj()).real)
     power = shells(np.abs(one) ** 2) * shells(np.abs(two) ** 2)

@@ -11,7 +11,7 @@ BLUR_SHARE = 0.02
 """Width of the blur as a share of the box edge."""
 LEVEL_SHARE = 0.05
 NOISE_WIDTHS = 3.0
-SILENT = 1e-3
+SILENT = 0.01
 _MAD_TO_DEVIATION = 1.4826
 
 
@@ -52,7 +52,7 @@ def silent_share(maps: tuple[np.ndarray, ...], inside: np.ndarray) -> float:
     """Share of the background that carries no noise: the mark of a masked map.
 
     Single maps are silent where they are exactly zero. Half maps are silent where they agree to
-    a thousandth of their difference inside the particle, so soft masks are found as well.
+    a hundredth of their difference inside the particle, so soft masks are found as well.
     """
     background = inscribed_ellipsoid(inside.shape, 1) & ~inside
     if not background.any():

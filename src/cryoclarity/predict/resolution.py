@@ -94,9 +94,7 @@ def local_resolution(
     del work
     result = resample_linear(output, grid, volume.grid, overwrite=True)
     del output
-    share = resample_linear(mask.astype(np.float32), grid, volume.grid, overwrite=True)
-    inside = share >= 0.5
-    del share
+    inside = nearest(mask, grid, volume.grid)
     for values in (result, *maps.values()):
         values[~inside] = 0
     facts = run_facts(model, settings, tiling, count, grid) | {
@@ -135,6 +133,17 @@ def standardised(
     clip = tuple(model.normalisation().get("clip", SOLVENT_CLIP))
     work = solvent_standardise(work, median, deviation, clip)
     return Standardised(network, work, mask, median, deviation)
+
+
+def nearest(mask: np.ndarray, source: Grid, target: Grid) -> np.ndarray:
+    """Return a mask on another grid by its nearest voxels; it takes no float array."""
+    chosen = []
+    for axis, size in enumerate(source.shape):
+        voxel = source.voxel_size_zyx[axis]
+        shift = target.origin_zyx[axis] - source.origin_zyx[axis]
+        point = (np.arange(target.shape[axis]) * target.voxel_size_zyx[axis] + shift) / voxel
+        chosen.append(np.clip(np.rint(point).astype(int), 0, size - 1))
+    return mask[np.ix_(*chosen)]
 
 
 def _to_angstrom(output: np.ndarray, model: Model, grid: Grid) -> tuple[float, float]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 import math
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, field, replace
@@ -35,7 +34,6 @@ from cryoclarity.stages.predict import (
     read_input,
 )
 
-LOGGER = logging.getLogger(__name__)
 SEED = 20
 ASSUMED_RESOLUTION = 8.0
 # A check warns beyond these.
@@ -193,11 +191,12 @@ def check_phases(case: Case) -> Check:
     name = f"phases random beyond {case.resolution:.3g} A"
     if figure is None:
         return Check(name, "SKIP", None, INVENTED_CORRELATION, "the map ends there")
-    of_input = _mean(fsc(case.volume.density, density, case.voxel), case.resolution, beyond=True)
+    inputs = fsc(case.volume.density, density, case.voxel)
+    of_input = _mean(inputs, case.resolution, beyond=True)
     text = (
-        f"detail beyond {case.resolution:.3g} A of both answers correlates by {figure:.2f}, of both "
-        f"inputs by {of_input:.2f}: what correlates comes from the network, not from the data "
-        f"(warns above {INVENTED_CORRELATION})"
+        f"detail beyond {case.resolution:.3g} A of both answers correlates by {figure:.2f}, of "
+        f"both inputs by {of_input:.2f}: what correlates comes from the network, not from the "
+        f"data (warns above {INVENTED_CORRELATION})"
     )
     images = [("answer", _middle(case.prediction)), ("answer, phases random", _middle(answer))]
     verdict = _verdict(figure > INVENTED_CORRELATION)
@@ -274,16 +273,17 @@ def check_halves(case: Case, half_maps: tuple[Volume, Volume] | None) -> Check:
     swapped = [fsc(better[0], raw[1], case.voxel), fsc(better[1], raw[0], case.voxel)]
     of_better = fsc(*better, case.voxel)
     kept = float(np.mean([_mean(curve, limit, beyond=False) or 0.0 for curve in swapped]))
-    figure = (_mean(of_raw, limit, beyond=False) or 0.0) - kept
-    numbers = {"half_map_resolution_a": limit, "swapped_within": kept}
+    usual = _mean(of_raw, limit, beyond=False) or 0.0
+    figure = usual - kept
+    numbers = {"half_map_resolution_a": limit, "swapped_within": kept, "raw_within": usual}
     pairs = {"raw_beyond": [of_raw], "improved_beyond": [of_better], "swapped_beyond": swapped}
     for key, curves in pairs.items():
         values = [_mean(curve, limit, beyond=True) for curve in curves]
         numbers[key] = float(np.mean([v for v in values if v is not None] or [math.nan]))
     text = (
-        f"up to {limit:.3g} A improved halves agree with the other raw half {figure:.2f} less than "
-        f"raw with raw (warns above {LOST_CORRELATION}); beyond, improved with improved "
-        f"{numbers['improved_beyond']:.2f}, improved with the other raw "
+        f"up to {limit:.3g} A FSC of improved with the other raw half {kept:.2f}, of both raw "
+        f"halves {usual:.2f} (warns where {LOST_CORRELATION} is lost); beyond, improved with "
+        f"improved {numbers['improved_beyond']:.2f}, with the other raw half "
         f"{numbers['swapped_beyond']:.2f}"
     )
     images = [("improved half 1", _middle(better[0])), ("improved half 2", _middle(better[1]))]

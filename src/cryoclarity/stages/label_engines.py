@@ -201,7 +201,7 @@ def _fsc(maps, grid: Grid, settings: LabelSettings, mask) -> EngineLabels:
         "global_resolution_0.143": result.global_resolution,
         "voxels_at_the_limit": result.at_limit,
         "zero_share_of_box": result.zero_box_share,
-        "min_res": grid.nyquist,
+        "min_res": 2 * max(grid.voxel_size),
         "max_res": bands[-1]["resolution"],
         "levels": bands,
     }

@@ -150,7 +150,6 @@ def stage_specs(settings: dict) -> dict[str, str]:
             "task": task,
             "splits": predict["splits"],
             "device": settings["device"],
-            "seed": settings["seed"],
             "weights": {
                 name: weights_folder(settings, name) for name in DATASETS if name.startswith(task)
             },
