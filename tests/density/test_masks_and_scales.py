@@ -8,7 +8,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.ndimage import distance_transform_edt
 
-from cryoclarity.density.masks import automatic_mask, default_contour, soft_edge, zone_mask
+from cryoclarity.density.masks import (
+    automatic_mask,
+    default_contour,
+    soft_edge,
+    suggest_contour,
+    zone_mask,
+)
 from cryoclarity.density.normalise import (
     percentile_scale,
     scale_to_unit,
@@ -101,3 +107,9 @@ def test_a_radial_filter_scales_each_wave_by_its_gain():
     found = apply_radial_filter(density, (0.8, 1.0, 1.0), frequency, np.array([1.0, 0.0]))
     gain = 1 - 4 / (32 * 0.8) / 0.5
     assert np.abs(found - gain * density).max() < 1e-6
+
+
+def test_the_contour_of_a_flat_density_is_its_value():
+    density = np.zeros((8, 8, 8), np.float32)
+    density[2:4] = 0.25
+    assert suggest_contour(density) == pytest.approx(0.25)

@@ -178,7 +178,7 @@ def test_a_comment_in_the_library_reruns_nothing_and_a_formula_its_stage(finishe
     for name in ("src", "rules", "schemas", "profiles", "report", "envs", "workflow_scripts"):
         shutil.copytree(ROOT / name, copy / name)
     shutil.copy(ROOT / "Snakefile", copy)
-    module = copy / "src" / "cryoclarity" / "evaluate" / "fsc.py"
+    module = copy / "src" / "cryoclarity" / "evaluate" / "ssim.py"
     original = module.read_text()
     module.write_text("# why not\n" + original)
     assert planned_rules(snakemake(finished, "-n", root=copy).stdout) == set()

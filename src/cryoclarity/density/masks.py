@@ -125,11 +125,13 @@ def suggest_contour(density: np.ndarray) -> float:
 
     N. Otsu's criterion (IEEE Trans. SMC 9, 62, 1979) on the square root of the positive density,
     because the many weak voxels would otherwise hide the molecule. A density without positive
-    voxels gives 0.
+    voxels gives 0, one whose positive voxels hardly differ gives their value.
     """
     positive = density[density > 0]
     if not positive.size:
         return 0.0
+    if np.ptp(positive) < 1e-6 * positive.max():
+        return float(positive.max())
     np.sqrt(positive, out=positive)
     counts, edges = np.histogram(positive, CONTOUR_BINS)
     centres = 0.5 * (edges[:-1] + edges[1:])
