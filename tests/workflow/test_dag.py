@@ -34,7 +34,7 @@ def configuration(folder):
         "batch_size": 2,
         "max_failed_fraction": 1,
         "archive": {"demo": True, "base_url": "results/demo_archive"},
-        "labels": {"max_res": 8.0},
+        "labels": {"engine": "resmap", "max_res": 8.0},
         "shards": {
             "enhance": {"box_size": 30, "stride": 15},
             "resolution": {"stride": 8},
