@@ -77,6 +77,7 @@ def case(tmp_path):
         ("enhanced", target + 0.01 * noisy),
     ):
         save("predict_enhance", f"{name}.mrc", density)
+    write_json(folders["predict_enhance"] / "enhanced.json", {"warnings": []})
     inside = target > 0.1 * target.max()
     label = np.where(inside, 3.0 + (np.arange(GRID.shape[2]) > 13), 100.0)
     save("labels", "local_resolution.mrc", label)
@@ -114,6 +115,24 @@ def test_all_rows_of_an_entry_are_compared(case):
     assert planes.dtype == np.float16
     assert content["slices"]["names"] == ["input", "enhanced", "target", "label", "resolution"]
     assert planes.shape == (5, *GRID.shape[1:])
+    checks = content["checks"]
+    assert checks["shift_voxels"] < 0.1  # the target is no shifted copy of the noisy map
+    assert checks["finer_than_data"] is (rows["enhanced"]["d_fsc_model_masked_0.143"] < 3.2)
+    assert checks["enhanced_before"] is False
+
+
+def test_views_hold_the_same_planes_of_every_map(case):
+    run_entry(case)
+    record = json.loads((case.folder / "metrics.json").read_text())["views"]
+    assert record["names"] == ["input", "enhanced", "target", "label", "resolution"]
+    assert record["limits"]["label"] == record["limits"]["resolution"]
+    with np.load(case.folder / "views.npz") as views:
+        for axis, numbers in zip("zyx", record["numbers"], strict=True):
+            shapes = {views[f"{name}_{axis}"].shape for name in record["names"]}
+            assert len(shapes) == 1
+            assert shapes.pop()[0] == len(numbers)
+        assert views["label_z"].min() == 0  # a voxel without a label
+        assert views["input_z"].dtype == np.uint8
 
 
 def test_two_runs_write_the_same_bytes(case):

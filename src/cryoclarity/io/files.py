@@ -41,14 +41,16 @@ def atomic_path(path: str | Path) -> Iterator[Path]:
             os.fsync(handle.fileno())
         os.replace(temporary, path)
     except OSError as error:
-        raise _disk_error(error, path) from error
+        raise disk_error(error, path) from error
     finally:
         with contextlib.suppress(OSError):
             temporary.unlink()
 
 
-def _disk_error(error: OSError, path: Path) -> Exception:
-    if error.errno in (errno.ENOSPC, errno.EDQUOT):
+def disk_error(error: OSError, path: Path) -> ResourceError:
+    """Return what a failure to write means: DISK_FULL, DISK_READONLY or DISK_IO."""
+    # EFBIG: a limit on the size of files is a full disk for whoever meets it.
+    if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
         return ResourceError(f"no space left: {error}", code="DISK_FULL", file=path)
     if error.errno in (errno.EROFS, errno.EACCES, errno.EPERM):
         return ResourceError(f"cannot write: {error}", code="DISK_READONLY", file=path)

@@ -18,9 +18,15 @@ import numpy as np
 from cryoclarity import __version__
 from cryoclarity.errors import InputError
 from cryoclarity.grid import Grid, Volume
-from cryoclarity.io.files import GZIP_MAGIC, atomic_path, gzip_bytes, unpacked_blocks
+from cryoclarity.io.files import (
+    GZIP_MAGIC,
+    atomic_path,
+    check_regular,
+    gzip_bytes,
+    unpacked_blocks,
+)
 from cryoclarity.io.map_header import HEADER_BYTES, MAX_VOXELS, MapHeader, parse_header
-from cryoclarity.io.sniff import require_map
+from cryoclarity.io.sniff import HEAD_BYTES, require_map, require_map_head
 
 EXTRA_BYTES_LIMIT = 1024
 UNBOUNDED = 1 << 62
@@ -150,13 +156,51 @@ def scan_map(
         FILE_*, HDR_* or VAL_*.
     """
     path = Path(path)
-    require_map(path)
-    blocks = unpacked_blocks(path, UNBOUNDED)  # the header sets the bound: see _check_extra
+    size = _plain_size(path) if check_regular(path) else None
+    return scan_blocks(
+        unpacked_blocks(path, UNBOUNDED),  # the header sets the bound: see _check_extra
+        file=path,
+        packed=size is None,
+        file_bytes=size,
+        voxel_size=voxel_size,
+        max_voxels=max_voxels,
+        sink=sink,
+        constant_ok=constant_ok,
+    )
+
+
+def scan_blocks(
+    blocks: Iterator[bytes],
+    *,
+    file: str | Path,
+    packed: bool,
+    file_bytes: int | None = None,
+    voxel_size: tuple[float, float, float] | None = None,
+    max_voxels: int = MAX_VOXELS,
+    sink=None,
+    constant_ok: bool = False,
+) -> MapScan:
+    """Check a map whose unpacked bytes come as a stream; see :func:`scan_map`.
+
+    The header is judged as soon as 1024 bytes are there.
+
+    Parameters
+    ----------
+    blocks : iterator of bytes
+    file : path
+        Named in refusals, never opened.
+    packed : bool
+        Whether the bytes come out of gzip: then too many of them are a bomb.
+    file_bytes : int, optional
+        Size of a plain file where it is known.
+    """
+    path = Path(file)
     head = _first_bytes(blocks)
+    require_map_head(head[:HEAD_BYTES], path)
     header = parse_header(
         head,
         file=str(path),
-        file_bytes=_plain_size(path),
+        file_bytes=file_bytes,
         voxel_size=voxel_size,
         max_voxels=max_voxels,
     )
@@ -167,7 +211,7 @@ def scan_map(
         if sink is not None:
             sink(header, position, values)
 
-    extra = _decode(header, chain([head], blocks), path, take)
+    extra = _decode(header, chain([head], blocks), path, packed, take)
     warnings = _all_warnings(header, statistics, extra)
     if constant_ok and statistics.minimum == statistics.maximum and not statistics.nonfinite:
         warnings = (*warnings, ("VAL_CONSTANT", f"all values are {statistics.minimum:g}"))
@@ -202,6 +246,7 @@ def _decode(
     header: MapHeader,
     blocks: Iterable[bytes],
     path: Path,
+    packed: bool,
     take: Callable[[int, np.ndarray], None],
 ) -> int:
     """Hand over the values of a map as float32, block by block; return the bytes after them.
@@ -227,7 +272,7 @@ def _decode(
         if done == want:
             extra += len(rest)
             rest = b""
-            _check_extra(extra, path)
+            _check_extra(extra, path, packed)
     if start:
         raise InputError(
             f"extended header of {header.extended_bytes} bytes does not fit",
@@ -250,10 +295,10 @@ def _plain_size(path: Path) -> int | None:
     return None if packed else path.stat().st_size
 
 
-def _check_extra(extra: int, path: Path) -> None:
+def _check_extra(extra: int, path: Path, packed: bool) -> None:
     """Refuse much more than the header declares; a gzip bomb is left at this point."""
     if extra >= EXTRA_BYTES_LIMIT:
-        code = "FILE_EXTRA_BYTES" if _plain_size(path) is not None else "FILE_GZ_CAP"
+        code = "FILE_GZ_CAP" if packed else "FILE_EXTRA_BYTES"
         raise InputError(f"{extra} or more bytes after the declared data", code=code, file=path)
 
 

@@ -153,7 +153,19 @@ def require_map(path: str | Path) -> None:
         FILE_* of what it is instead. A file without the MAP word that may still be an old map is
         left to the header rules.
     """
-    head = read_head(path)
+    require_map_head(read_head(path), path)
+
+
+def require_map_head(head: bytes, path: str | Path) -> None:
+    """Refuse the first bytes of what is no map; see :func:`require_map`.
+
+    Parameters
+    ----------
+    head : bytes
+        Unpacked; at least 1024 of them, or all that there are.
+    path : path
+        Named in the refusal.
+    """
     found = content_of(head)
     if found.kind == "map":
         return

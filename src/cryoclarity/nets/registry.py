@@ -8,10 +8,22 @@ from collections.abc import Mapping
 from torch import Tensor, nn
 
 from cryoclarity.errors import ConfigError, InputError
-from cryoclarity.nets import scunet, unet3d
+from cryoclarity.nets import bands, scunet, unet3d
 
-NETWORKS: dict[str, type[nn.Module]] = {"scunet": scunet.SCUNet, "unet3d": unet3d.UNet3D}
-BOX_MULTIPLES = {"scunet": scunet.BOX_MULTIPLE, "unet3d": unet3d.BOX_MULTIPLE}
+NETWORKS: dict[str, type[nn.Module]] = {
+    "scunet": scunet.SCUNet,
+    "unet3d": unet3d.UNet3D,
+    "bands": bands.BandUNet,
+    "bands-voxelwise": bands.BandVoxelwise,
+}
+BOX_MULTIPLES = {
+    "scunet": scunet.BOX_MULTIPLE,
+    "unet3d": unet3d.BOX_MULTIPLE,
+    "bands": bands.BOX_MULTIPLE,
+    "bands-voxelwise": 1,
+}
+# What the boxes of a network hold: voxels of the map, or band powers on the 2 angstrom grid.
+VOXEL_LAYOUT, BAND_LAYOUT = "voxels", "bands"
 
 
 def network_description(settings: Mapping[str, object]) -> dict[str, object]:
@@ -67,6 +79,11 @@ def build_network(settings: Mapping[str, object]) -> nn.Module:
 def box_multiple(name: str) -> int:
     """The number of which every axis of a box must be a multiple."""
     return BOX_MULTIPLES[name]
+
+
+def box_layout(name: str) -> str:
+    """What the boxes of a network hold: `VOXEL_LAYOUT` or `BAND_LAYOUT`."""
+    return BAND_LAYOUT if name.startswith("bands") else VOXEL_LAYOUT
 
 
 def infer_network(state: Mapping[str, Tensor]) -> dict[str, object]:

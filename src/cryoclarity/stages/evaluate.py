@@ -8,11 +8,13 @@ from pathlib import Path
 
 import numpy as np
 
+from cryoclarity.density.shift import relative_shift
 from cryoclarity.errors import ConfigError, InputError
 from cryoclarity.evaluate.local_resolution import labelled_voxels
 from cryoclarity.evaluate.local_resolution import map_metrics as resolution_metrics
 from cryoclarity.evaluate.metrics import MapMetrics, ModelReference, defined, map_metrics
 from cryoclarity.evaluate.soft_mask import INNER_DISTANCE, OUTER_DISTANCE
+from cryoclarity.evaluate.views import Views
 from cryoclarity.grid import Grid, Volume
 from cryoclarity.io.files import read_json, write_json
 from cryoclarity.io.maps import read_map
@@ -157,8 +159,9 @@ def run_entry(job: EntryJob) -> dict[str, object]:
     """Evaluate all versions of an entry's map and its predicted local resolution.
 
     Upstream stages: ``fetch``, and as far as they are there ``simulate``, ``labels``,
-    ``predict_enhance`` and ``predict_resolution``. Writes ``metrics.json``, ``fsc.tsv`` and
-    ``slices.npy`` (float16, one plane per name listed in the metrics).
+    ``predict_enhance`` and ``predict_resolution``. Writes ``metrics.json``, ``fsc.tsv``,
+    ``slices.npy`` (float16, one plane per name listed in the metrics) and ``views.npz`` (uint8,
+    planes through three axes for the viewer of the report).
 
     Raises
     ------
@@ -185,12 +188,19 @@ def run_entry(job: EntryJob) -> dict[str, object]:
         raise Skip("neither model and resolution nor labels to compare with", code="EVAL_NO_MODEL")
     metrics = _evaluate_rows(job, volume, reference, sigma) if reference else {}
     write_table(job.folder / "fsc.tsv", _fsc_rows(metrics), FSC_COLUMNS)
-    plane = _Plane(_busiest_plane(reference, labels, volume), [], [])
-    _add_planes(job, plane, volume, improved)
-    local = None
+    inside = reference.inside if reference is not None else _valid(labels)
+    plane = _Plane(_busiest_plane(inside), [], [])
+    maps = _shown_maps(job, volume, improved)
+    for name, density in maps.items():
+        plane.add_density(name, density)
+    local, resolutions = None, {}
     if labels is not None:
-        local = _evaluate_resolution(job, volume, labels, plane)
+        local, resolutions = _evaluate_resolution(job, volume, labels)
+    for name, values in resolutions.items():
+        plane.add_values(name, values[plane.index])
     np.save(job.folder / "slices.npy", np.stack(plane.values))
+    views = _views(job, inside, maps, resolutions)
+    np.savez(job.folder / "views.npz", **views.arrays())
     content = {
         "emdb_id": job.row["emdb_id"],
         "pdb_id": job.row.get("pdb_id", ""),
@@ -199,6 +209,8 @@ def run_entry(job: EntryJob) -> dict[str, object]:
         "resolution": stated,
         "rows": {name: row.values for name, row in metrics.items()},
         "local_resolution": local,
+        "checks": _checks(job, volume, maps.get("enhanced"), metrics, stated),
+        "views": _views_record(views),
         "slices": {
             "axis": "z",
             "index": plane.index,
@@ -259,35 +271,92 @@ def _valid(labels: np.ndarray) -> np.ndarray:
     return np.isfinite(labels) & (labels > 0) & (labels < NO_LABEL)
 
 
-def _busiest_plane(
-    reference: ModelReference | None, labels: np.ndarray | None, volume: Volume
-) -> int:
+def _busiest_plane(inside: np.ndarray) -> int:
     """Plane with most of the molecule: the middle of the box often shows solvent only."""
-    inside = reference.inside if reference is not None else _valid(labels)
     counts = np.count_nonzero(inside, axis=(1, 2))
-    return int(counts.argmax()) if counts.any() else volume.grid.shape[0] // 2
+    return int(counts.argmax()) if counts.any() else inside.shape[0] // 2
 
 
-def _add_planes(job: EntryJob, plane: _Plane, volume: Volume, improved: bool) -> None:
-    plane.add_density("input", volume.density)
+def _shown_maps(job: EntryJob, volume: Volume, improved: bool) -> dict[str, np.ndarray]:
+    """Return the densities that are shown beside each other, in order."""
+    maps = {"input": volume.density}
     if improved:
         folder = job.upstream["predict_enhance"].folder
-        plane.add_density("enhanced", _density_on(volume.grid, folder / "enhanced.mrc"))
-    plane.add_density("target", _target(job, volume.grid))
+        maps["enhanced"] = _density_on(volume.grid, folder / "enhanced.mrc")
+    target = _target(job, volume.grid)
+    return maps if target is None else maps | {"target": target}
+
+
+def _views(
+    job: EntryJob,
+    inside: np.ndarray,
+    maps: dict[str, np.ndarray],
+    resolutions: dict[str, np.ndarray],
+) -> Views:
+    """Cut planes through three axes of all maps of the entry."""
+    views = Views.around(inside)
+    for name, density in maps.items():
+        views.add_density(name, density)
+    trust = job.upstream["predict_enhance"].folder / "enhanced_trust.mrc" if "enhanced" in maps else None
+    if trust is not None and trust.exists():
+        values = read_map(trust).density
+        views.add_values("trust", np.where(values > 0, values, np.nan), (0.0, 1.0))
+    known = [values[np.isfinite(values)] for values in resolutions.values()]
+    if known and sum(map(len, known)):
+        # One scale for label and prediction, so that equal colours mean equal resolution.
+        limits = tuple(np.percentile(np.concatenate(known), (1, 99)))
+        for name, values in resolutions.items():
+            views.add_values(name, values, limits)
+    return views
+
+
+def _views_record(views: Views) -> dict[str, object]:
+    return {
+        "names": list(views.planes),
+        "limits": {name: list(pair) for name, pair in views.limits.items()},
+        "numbers": [views.numbers(axis).tolist() for axis in range(3)],
+        "step": views.step,
+    }
+
+
+def _checks(
+    job: EntryJob,
+    volume: Volume,
+    enhanced: np.ndarray | None,
+    metrics: dict[str, MapMetrics],
+    stated: float | None,
+) -> dict[str, object]:
+    """What a reader of the improved map has to know before believing it."""
+    if enhanced is None:
+        return {}
+    checks: dict[str, object] = {
+        "shift_voxels": float(np.linalg.norm(relative_shift(volume.density, enhanced)))
+    }
+    if "enhanced" in metrics:
+        values = metrics["enhanced"].values
+        crossing = values["d_fsc_model_masked_0.143"]
+        checks["cc_peaks_degenerate"] = values["cc_peaks_degenerate"]
+        checks["finer_than_data"] = bool(stated and crossing and crossing < stated)
+    record = read_json(job.upstream["predict_enhance"].folder / "enhanced.json")
+    checks["enhanced_before"] = any(code == "W_PRED_ENHANCED" for code, _ in record["warnings"])
+    return checks
 
 
 def _evaluate_resolution(
-    job: EntryJob, volume: Volume, labels: np.ndarray, plane: _Plane
-) -> dict[str, float | int | None]:
+    job: EntryJob, volume: Volume, labels: np.ndarray
+) -> tuple[dict[str, float | int | None], dict[str, np.ndarray]]:
+    """Return the metrics, and label and prediction with NaN where they have no value."""
     prediction = _density_on(
         volume.grid, job.upstream["predict_resolution"].folder / "resolution.mrc"
     )
     valid = _valid(labels)
     voxels = labelled_voxels(prediction, labels, valid, volume.density)
-    plane.add_values("label", np.where(valid, labels, np.nan)[plane.index])
-    plane.add_values("resolution", np.where(prediction > 0, prediction, np.nan)[plane.index])
     metrics = resolution_metrics(voxels, training_median(job.spec))
-    return {key: defined(value) for key, value in metrics.items()}
+    maps = {
+        "label": np.where(valid, labels, np.nan),
+        "resolution": np.where(prediction > 0, prediction, np.nan),
+    }
+    return {key: defined(value) for key, value in metrics.items()}, maps
 
 
 def training_median(spec: dict) -> float | None:

@@ -1,0 +1,1 @@
+"""Which entries are taken, and on which side of the split they stand."""
