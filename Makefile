@@ -14,7 +14,7 @@ $(VENV)/.ready: requirements.lock pyproject.toml
 
 demo: $(VENV)/.ready  ## the whole pipeline on the generated archive
 	$(BIN)/snakemake --cores $(CORES)
-	@$(BIN)/python workflow_scripts/report.py --show results/report
+	@$(BIN)/python workflow_scripts/report.py --show results/summary
 
 test: $(VENV)/.ready  ## the default test suite
 	$(BIN)/python -m pytest -n $(CORES) --dist worksteal
@@ -34,7 +34,7 @@ format: $(VENV)/.ready
 	$(BIN)/snakefmt Snakefile rules
 
 report: $(VENV)/.ready  ## one HTML page of the finished run
-	$(BIN)/snakemake --report results/report/report.html
+	$(BIN)/snakemake --report results/summary/report.html
 
 clean:
 	rm -rf results logs .snakemake

@@ -40,6 +40,6 @@ localrules:
 rule all:
     default_target: True
     input:
-        "results/report/summary.tsv",
-        "results/report/summary.png",
+        "results/summary/summary.tsv",
+        "results/summary/summary.png",
         "results/rejected.tsv",

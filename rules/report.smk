@@ -41,28 +41,33 @@ rule report:
     input:
         rows=expand("results/batches/{batch}.tsv", batch=BATCHES),
         rejected="results/rejected.tsv",
+        funnel="results/funnel.tsv",
         evaluate=expand("results/evaluate/{batch}.tsv", batch=BATCHES),
         cards=[PLAN.card(name) for name in DATASETS],
     output:
-        page="results/report/index.html",
-        verdict="results/report/verdict.txt",
+        page=report(
+            "results/summary/index.html",
+            caption="../report/page.rst",
+            category="Summary",
+        ),
+        verdict="results/summary/verdict.txt",
         table=report(
-            "results/report/summary.tsv",
+            "results/summary/summary.tsv",
             caption="../report/summary_table.rst",
             category="Maps",
         ),
         figure=report(
-            "results/report/summary.png",
+            "results/summary/summary.png",
             caption="../report/summary_figure.rst",
             category="Maps",
         ),
         resolution=report(
-            "results/report/local_resolution.tsv",
+            "results/summary/local_resolution.tsv",
             caption="../report/local_resolution.rst",
             category="Local resolution",
         ),
         curves=report(
-            "results/report/learning_curves.png",
+            "results/summary/learning_curves.png",
             caption="../report/learning_curves.rst",
             category="Training",
         ),
@@ -81,6 +86,6 @@ rule report:
         spec=SPEC["report"],
         code=CODE["report"],
     shell:
-        "python workflow_scripts/report.py --rows {input.rows} --rejected {input.rejected}"
+        "python workflow_scripts/report.py --rows {input.rows} --rejected {input.rejected} --funnel {input.funnel}"
         " --manifests {input.evaluate} --cards {input.cards} --spec {params.spec:q}"
-        " --out results/report > {log} 2>&1 # code {params.code}"
+        " --out results/summary > {log} 2>&1 # code {params.code}"

@@ -45,6 +45,8 @@ DOORS = {
     "requests": ("archive/http.py",),
     "urllib3": ("archive/http.py",),
     "matplotlib": ("report/",),
+    "bokeh": ("report/plots.py",),
+    "PIL": ("report/",),
     "rich": ("report/", "cli/"),
     "yaml": ("workflow/settings.py",),
     "torch": ("nets/", "train/", "predict/"),

@@ -19,6 +19,7 @@ def run(arguments):
             arguments.out,
             rows=arguments.rows,
             rejected=arguments.rejected,
+            funnel=arguments.funnel,
             **settings_of(arguments.spec),
         )
     show(summary)
@@ -35,7 +36,12 @@ def show(summary):
         console.print(map_table(summary.rows))
     if summary.resolution_rows:
         console.print(resolution_table(summary.resolution_rows))
-    for line in (*summary.verdicts, f"table:  {summary.table}", f"figure: {summary.figure}"):
+    for line in (
+        *summary.verdicts,
+        f"table:  {summary.table}",
+        f"figure: {summary.figure}",
+        f"page:   {summary.page}",
+    ):
         console.print(line, soft_wrap=True)
 
 
@@ -51,9 +57,10 @@ def build_parser():
         "--rows", type=Path, nargs="*", default=[], help="rows of the entry table, TSV"
     )
     parser.add_argument("--rejected", type=Path, help="table of rejected entries, TSV")
+    parser.add_argument("--funnel", type=Path, help="counts of entries by stage and code, TSV")
     parser.add_argument("--spec", default="{}", metavar="JSON", help="settings of the report")
     parser.add_argument("--show", type=Path, metavar="FOLDER", help="only print a written report")
-    parser.add_argument("--out", type=Path, default=Path("results/report"), help="folder to write")
+    parser.add_argument("--out", type=Path, default=Path("results/summary"), help="folder to write")
     return parser
 
 

@@ -1,12 +1,14 @@
 """The report of a run: full, partial and empty."""
 
 import json
+import re
 import subprocess
 import sys
 
 import numpy as np
 import pytest
 
+from cryoclarity.evaluate.views import Views
 from cryoclarity.io.files import write_json
 from cryoclarity.io.tables import read_table, write_table
 from cryoclarity.report.terminal import map_table, resolution_table
@@ -30,6 +32,10 @@ def add_entry(folder, emdb_id, split, *, improved=True, local=True):
     entry = folder / "evaluate" / "entries" / emdb_id
     entry.mkdir(parents=True)
     np.save(entry / "slices.npy", planes)
+    views = Views.around(np.ones((5, 6, 7), dtype=bool))
+    for name in names:
+        views.add_density(name, rng.random((5, 6, 7)))
+    np.savez(entry / "views.npz", **views.arrays())
     rows = {}
     if improved:
         for i, name in enumerate(VERSIONS):
@@ -45,15 +51,24 @@ def add_entry(folder, emdb_id, split, *, improved=True, local=True):
             "resolution": 3.2,
             "rows": rows,
             "local_resolution": errors if local else None,
+            "checks": {"shift_voxels": 0.002} if improved else {},
+            "views": {
+                "names": names if improved else [],
+                "limits": {},
+                "numbers": [views.numbers(axis).tolist() for axis in range(3)],
+                "step": 1,
+            },
             "slices": {"names": names, "voxel_size": [1.1, 1.0, 1.0], "index": 3, "axis": "z"},
         },
     )
     curve = [
-        {"row": name, "frequency_inv_a": f"{0.05 * k:.3f}", "fsc_model": f"{1 - 0.1 * k:.3f}"}
+        {"row": name, "frequency_inv_a": f"{0.05 * k:.3f}"}
+        | dict.fromkeys(("fsc_model", "fsc_model_masked"), f"{1 - 0.1 * k:.3f}")
         for name in rows
         for k in range(1, 8)
     ]
-    write_table(entry / "fsc.tsv", curve, ("row", "frequency_inv_a", "fsc_model"))
+    columns = ("row", "frequency_inv_a", "fsc_model", "fsc_model_masked")
+    write_table(entry / "fsc.tsv", curve, columns)
 
 
 def add_manifest(folder, statuses):
@@ -107,7 +122,9 @@ def test_full_report(results):
     assert map_table(table).row_count == 15
     assert resolution_table(summary.resolution_rows).row_count == 3
     page = (folder / "out" / "index.html").read_text()
-    assert page.count("data:image/png;base64,") == 2 and 'src="http' not in page
+    assert page.count('class="viewer"') == 2  # the entry that is not improved has no views
+    assert not re.search(r"""(src|href)=["']https?:""", page)
+    assert "EMD-300" not in page.split("const ITEMS")[1]
 
 
 def test_the_same_bytes_twice(results):

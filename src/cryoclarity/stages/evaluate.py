@@ -29,6 +29,7 @@ NO_LABEL = 100.0  # what the label tools write where they have no value, besides
 PREDICT_STAGES = ("predict_enhance", "predict_resolution")
 RESOLUTION_DATASET = "resolution_1.0"
 FSC_COLUMNS = ("row", "frequency_inv_a", "fsc_model", "fsc_model_masked")
+TRUST = "enhanced_trust.mrc"
 # Versions of a map, and the file of each in the folder of the improvement stage.
 PREDICTED_ROWS = {
     "roundtrip": "roundtrip.mrc",
@@ -297,7 +298,7 @@ def _views(
     views = Views.around(inside)
     for name, density in maps.items():
         views.add_density(name, density)
-    trust = job.upstream["predict_enhance"].folder / "enhanced_trust.mrc" if "enhanced" in maps else None
+    trust = job.upstream["predict_enhance"].folder / TRUST if "enhanced" in maps else None
     if trust is not None and trust.exists():
         values = read_map(trust).density
         views.add_values("trust", np.where(values > 0, values, np.nan), (0.0, 1.0))

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,7 +13,6 @@ from cryoclarity.evaluate.local_resolution import pooled_metrics
 from cryoclarity.io.files import read_json, write_text
 from cryoclarity.io.tables import read_table, write_table
 from cryoclarity.report.figures import EntryPicture, learning_curves, summary_figure
-from cryoclarity.report.page import write_page
 from cryoclarity.report.table import (
     HELD_OUT,
     MAP_ROWS,
@@ -29,6 +27,7 @@ from cryoclarity.report.table import (
     summary_rows,
 )
 from cryoclarity.stages.batch import entries_folder
+from cryoclarity.stages.report_page import RunFolders, run_page, write_page
 
 DEFAULT_ENTRIES = 4
 SUMMARY_TABLE = "summary.tsv"
@@ -67,6 +66,11 @@ class Summary:
         """The figure."""
         return self.folder / SUMMARY_FIGURE
 
+    @property
+    def page(self) -> Path:
+        """The page."""
+        return self.folder / PAGE
+
 
 def run_files(
     manifests: Sequence[str | Path],
@@ -76,6 +80,8 @@ def run_files(
     rows: Sequence[str | Path] = (),
     entries: int = DEFAULT_ENTRIES,
     rejected: str | Path | None = None,
+    funnel: str | Path | None = None,
+    results_folder: str | Path | None = None,
 ) -> Summary:
     """Write the tables, figures and the page of a run.
 
@@ -90,9 +96,12 @@ def run_files(
     rows : paths
         Rows of the entry table, which tell how many entries there are by split.
     entries : int
-        Most entries that the figure shows.
-    rejected : path, optional
-        Table of rejected entries, to be summed up on the page.
+        Most entries that the figure and the viewer of the page show.
+    rejected, funnel : path, optional
+        Table of rejected entries, and counts by stage and code.
+    results_folder : path, optional
+        Where the stages' folders lie; the viewer links their maps. By default the folder above
+        that of the manifests.
 
     Returns
     -------
@@ -122,18 +131,17 @@ def run_files(
     summary_figure(out / SUMMARY_FIGURE, pictures, means, training, verdicts)
     learning_curves(out / CURVES_FIGURE, training)
     summary = Summary(table, local_rows, verdicts, out)
-    _write_page(summary, _rejections(rejected))
+    if results_folder is None and manifests:
+        results_folder = Path(manifests[0]).parent.parent
+    run = RunFolders(
+        out=out,
+        results=None if results_folder is None else Path(results_folder),
+        evaluated=folders,
+        cards=[Path(card) for card in cards],
+    )
+    counts = read_table(funnel) if funnel else []
+    write_page(out / PAGE, run_page(run, results, shown, verdicts, local_rows, training, counts))
     return summary
-
-
-def _write_page(summary: Summary, rejections: list[dict[str, object]]) -> None:
-    tables = {
-        "Maps": (SUMMARY_COLUMNS, summary.rows),
-        "Local resolution (Å, labelled voxels only)": (RESOLUTION_COLUMNS, summary.resolution_rows),
-        "Rejected entries": (("stage", "code", "entries"), rejections),
-    }
-    figures = [summary.figure, summary.folder / CURVES_FIGURE]
-    write_page(summary.folder / PAGE, summary.verdicts, figures, tables)
 
 
 def read_summary(folder: str | Path) -> Summary:
@@ -225,13 +233,3 @@ def _picture(folder: Path, result: Mapping) -> EntryPicture:
         pixel=tuple(slices["voxel_size"][:2]),
         curves={name: (np.array(s), np.array(f)) for name, (s, f) in curves.items()},
     )
-
-
-def _rejections(table: str | Path | None) -> list[dict[str, object]]:
-    if table is None:
-        return []
-    counts = Counter((row["stage"], row["code"]) for row in read_table(table))
-    return [
-        {"stage": stage, "code": code, "entries": number}
-        for (stage, code), number in sorted(counts.items())
-    ]
