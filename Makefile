@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 CORES ?= $(shell nproc 2>/dev/null || sysctl -n hw.ncpu)
 
-.PHONY: demo test test-long lint format report clean
+.PHONY: demo test test-long judges lint format report clean
 
 $(VENV)/.ready: requirements.lock pyproject.toml
 	$(PYTHON) -m venv $(VENV)
@@ -21,6 +21,9 @@ test: $(VENV)/.ready  ## the default test suite
 
 test-long: $(VENV)/.ready  ## everything that takes long or needs more than this machine may have
 	$(BIN)/python -m pytest -m "long or slurm or conda or judges or scale or fuzz or browser"
+
+judges: $(VENV)/.ready  ## our numbers and files beside those of cctbx, servalcat, gemmi
+	$(BIN)/python -m pytest -m judges tests/judges
 
 lint: $(VENV)/.ready
 	$(BIN)/ruff check .
