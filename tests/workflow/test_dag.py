@@ -104,7 +104,7 @@ def test_the_improved_map_lies_on_the_input_map(finished):
 
 
 def test_table_and_figure_are_there(finished):
-    report = finished / "results" / "report"
+    report = finished / "results" / "summary"
     rows = read_table(report / "summary.tsv")
     assert "EMD-90008" in {row["emdb_id"] for row in rows}
     assert (report / "summary.png").stat().st_size > 20_000

@@ -48,6 +48,7 @@ STAGE_ENVIRONMENTS = {
     "inspect": "core",
     "qscore": "core",
     "simulate": "core",
+    "degrade": "core",
     "labels": "core",
     "shards": "core",
     "index": "core",
