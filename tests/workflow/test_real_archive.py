@@ -154,7 +154,7 @@ def test_q_scores_of_the_workflow_are_those_of_the_reference(finished, shared):
 
 
 def test_the_report_says_what_it_is(finished):
-    verdict = (finished / "report" / "verdict.txt").read_text()
+    verdict = (finished / "summary" / "verdict.txt").read_text()
     assert "no skill yet" in verdict
     metrics = json.loads((finished / "evaluate/entries/EMD-6374/metrics.json").read_text())
     assert metrics["rows"]["input"]["CC_mask"] == pytest.approx(0.57753, abs=1e-3)
