@@ -114,3 +114,12 @@ def accession_number(emdb_id: str) -> int:
         If the text has no number behind its dash.
     """
     return int(emdb_id.rsplit("-", 1)[-1])
+
+
+def plain_pdb_id(pdb_id: str) -> str:
+    """Return one spelling of a PDB id: lower case, the short form where there is one.
+
+    ``pdb_00001abc`` and ``1ABC`` are the same entry.
+    """
+    text = pdb_id.lower()
+    return text[8:] if text.startswith("pdb_0000") and len(text) == 12 else text

@@ -95,7 +95,7 @@ def _pattern(words: tuple[str, ...]) -> re.Pattern[str]:
 def find_word(text: str, words: Sequence[str]) -> str:
     """Return the first of the words that stands in a text as a whole word, or an empty text."""
     found = _pattern(tuple(words)).search(text) if words else None
-    return found.group(1) if found else ""
+    return " ".join(found.group(1).split()) if found else ""
 
 
 def method(facts: EntryFacts, p: Parameters) -> Verdict | None:
@@ -264,7 +264,9 @@ def date(facts: EntryFacts, p: Parameters) -> Verdict | None:
     day = facts.release_date[:10]
     if not day:
         return _missing(limit)
-    return None if (not first or day >= first) and (not last or day <= last) else Verdict(day, limit)
+    return (
+        None if (not first or day >= first) and (not last or day <= last) else Verdict(day, limit)
+    )
 
 
 def size_verdict(residues: float | None, p: Parameters) -> Verdict | None:
@@ -340,7 +342,7 @@ def finding_of(
     outcome = p["missing"] if verdict.missing else p["action"]
     if outcome == "pass":
         return None
-    if trusted:
+    if trusted or p["action"] == "warn":
         outcome = "warn"
     return Finding(emdb_id, name, code_of(name), outcome, verdict.value, verdict.limit)
 

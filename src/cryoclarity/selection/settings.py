@@ -50,9 +50,7 @@ FSC_CRITERIA = ["0.143", "0.5", "1/2 bit", "3 sigma"]
 
 FILTERS: dict[str, dict[str, tuple[dict, Any]]] = {
     "F01_method": _filter(methods=(WORDS, ["singleParticle", "helical"])),
-    "F02_resolution": _filter(
-        missing="drop", min=(_positive(), 2.0), max=(_positive(), 6.0)
-    ),
+    "F02_resolution": _filter(missing="drop", min=(_positive(), 2.0), max=(_positive(), 6.0)),
     "F03_status": _filter(statuses=(WORDS, ["REL"])),
     "F04_no_model": _filter(),
     "F05_model_count": _filter(mode=(_one_of("one", "best"), "one")),
@@ -128,7 +126,7 @@ SPLIT: dict[str, tuple[dict, Any]] = {
         },
         {"train": 0.8, "val": 0.1, "test": 0.1},
     ),
-    "seed": ({"type": "string"}, ""),
+    "seed": ({"type": ["integer", "null"]}, None),
     "tolerance": (SHARE, 0.02),
     "pins": (_one_of("stop", "report"), "stop"),
 }
