@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 CORES ?= $(shell nproc 2>/dev/null || sysctl -n hw.ncpu)
 
-.PHONY: demo test test-long judges lint format report clean
+.PHONY: demo test test-long judges lint format docs report clean
 
 $(VENV)/.ready: requirements.lock pyproject.toml
 	$(PYTHON) -m venv $(VENV)
@@ -35,6 +35,9 @@ format: $(VENV)/.ready
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 	$(BIN)/snakefmt Snakefile rules
+
+docs: $(VENV)/.ready  ## the pages of docs/, every link checked, in results/docs
+	$(BIN)/mkdocs build --strict --quiet
 
 report: $(VENV)/.ready  ## one HTML page of the finished run
 	$(BIN)/snakemake --report results/summary/report.html
