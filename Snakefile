@@ -11,11 +11,13 @@ report: "report/workflow.rst"
 
 
 include: "rules/common.smk"
+include: "rules/select.smk"
 include: "rules/fetch.smk"
 include: "rules/inspect.smk"
 include: "rules/qscore.smk"
 include: "rules/simulate.smk"
 include: "rules/labels.smk"
+include: "rules/degrade.smk"
 include: "rules/shards.smk"
 include: "rules/train.smk"
 include: "rules/predict.smk"
@@ -40,6 +42,7 @@ localrules:
 rule all:
     default_target: True
     input:
+        PLAN.unselected,
         "results/summary/summary.tsv",
         "results/summary/summary.png",
         "results/rejected.tsv",

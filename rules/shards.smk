@@ -1,9 +1,9 @@
 # Boxes for training: one HDF5 file per entry and data set, then one index per data set.
 rule shards:
     input:
-        rows="results/batches/{batch}.tsv",
-        fetch="results/fetch/{batch}.tsv",
-        inspect="results/inspect/{batch}.tsv",
+        rows=lambda wildcards: PLAN.rows_table(wildcards.batch),
+        fetch=lambda wildcards: PLAN.manifest("fetch", wildcards.dataset, wildcards.batch),
+        inspect=lambda wildcards: PLAN.manifest("inspect", wildcards.dataset, wildcards.batch),
         source=lambda wildcards: PLAN.box_source(wildcards.dataset, wildcards.batch),
     output:
         manifest="results/shards/{dataset}/{batch}.tsv",
@@ -32,11 +32,13 @@ rule shards:
 
 rule index:
     input:
-        rows=expand("results/batches/{batch}.tsv", batch=BATCHES),
-        fetch=expand("results/fetch/{batch}.tsv", batch=BATCHES),
+        rows=[PLAN.rows_table(batch) for batch in PLAN.training_batches],
+        fetch=lambda wildcards: [
+            PLAN.manifest("fetch", wildcards.dataset, batch) for batch in PLAN.training_batches
+        ],
         manifests=expand(
             "results/shards/{{dataset}}/{batch}.tsv",
-            batch=BATCHES,
+            batch=PLAN.training_batches,
         ),
     output:
         index="results/index/{dataset}.tsv",

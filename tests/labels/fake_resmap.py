@@ -1,8 +1,9 @@
-"""A stand-in for ResMap 1.1.4 that behaves as the real program does, standard library only.
+"""A stand-in for ResMap that behaves as the real program does, standard library only.
 
 It understands the same arguments, waits for its window to be closed, writes beside its input,
-and fails in the program's ways. FAKE_MOOD chooses a mishap; FAKE_CLOSED is the file by which
-the stand-in for xdotool says that the window was closed.
+and fails in the program's ways. FAKE_MOOD chooses a mishap; FAKE_VERSION the program (1.95 has
+other options and file names); FAKE_CLOSED is the file by which the stand-ins for the display and
+for xdotool say that the window was closed.
 """
 
 import array
@@ -15,6 +16,7 @@ import time
 USAGE = "Usage: ResMap [(--noguiSingle INPUT) | (--noguiSplit INPUT1 INPUT2)] [options]"
 NUMBERS = {"vxSize": 0.0, "pVal": 0.05, "minRes": 0.0, "maxRes": 0.0, "stepRes": 1.0}
 MODES = {0: "b", 1: "h", 2: "f"}
+VERSION = os.environ.get("FAKE_VERSION", "1.1.4")
 
 
 def fail(message):
@@ -33,6 +35,8 @@ def parse(words):
         elif option and option[1] == "maskVol":
             mask = option[2]
         elif word in ("--vis2D", "--launchChimera", "--noiseDiag"):
+            continue
+        elif word in ("--doBenchMarking", "--use_gpu=yes") and VERSION.startswith("1.95"):
             continue
         elif word.startswith("-"):
             fail(USAGE)
@@ -92,48 +96,92 @@ def wait_for_the_window():
         time.sleep(0.02)
 
 
+def answer_version(mood):
+    if mood == "unversioned":
+        fail(USAGE)
+    if mood == "slow version":
+        time.sleep(600)
+    print("ResMap " + VERSION if VERSION.startswith("1.95") else VERSION)
+
+
+def labels_of(shape, levels, mood):
+    n, middle = shape[0], shape[0] // 2
+    labels = array.array("f", [100.0] * n**3)
+    if mood == "all100":
+        return labels
+    for index in range(len(labels)):
+        z, y, x = index // n**2, index // n % n, index % n
+        if max(abs(z - middle), abs(y - middle), abs(x - middle)) < n // 4:
+            labels[index] = levels[0] if mood == "single" else levels[z % len(levels)]
+    if mood == "nan":
+        labels[0] = float("nan")
+    return labels
+
+
+def report():
+    words = ("MEAN RESOLUTION in MASK = 3.10", "MEDIAN RESOLUTION in MASK = 3.00")
+    if VERSION.startswith("1.95"):
+        with open("ResMaps.log", "w") as handle:
+            handle.write("".join("\x1b[92m" + line + "\x1b[0m\n" for line in words))
+    else:
+        print("\n  " + "\n  ".join(words))
+
+
+def out_of(first, mode, mood):
+    stem, extension = os.path.splitext(first)
+    if mood == "wrong name":
+        return stem + "_locres" + extension
+    if VERSION.startswith("1.95"):
+        return stem + "_ori_resmap" + extension
+    return stem + "_resmap" + extension
+
+
 def main():
-    if sys.argv[1:] == ["--version"]:
-        print("1.1.4")
-        return
     mood = os.environ.get("FAKE_MOOD", "")
+    if sys.argv[1:] == ["--version"]:
+        answer_version(mood)
+        return
     values, inputs, mask = parse(sys.argv[1:])
-    assert sys.stdin.read() == "", "somebody typed"
     shape, mode, cell, density = read(inputs[0])
-    if mask is not None:
-        read(mask)
+    for other in [*inputs[1:], *([mask] if mask else [])]:
+        read(other)
     print("== BEGIN Resolution Map Calculation ==\n= Reading Data\n= Computing Mask")
     if len(set(shape)) != 1:
         fail("IndexError: index 64 is out of bounds for axis 0 with size 64")
+    if mood == "asks":
+        print("Use the GPU? [y/n] ", flush=True)
+        assert sys.stdin.readline() == "n\n", "nobody answered"
     if mood == "hang":
         time.sleep(600)
-    wait_for_the_window()
+    benchmarking = "--doBenchMarking" in sys.argv and os.environ.get("DISPLAY")
+    if not benchmarking:
+        wait_for_the_window()
     for step in range(1500):
         sys.stdout.write("\rProgress: [" + "#" * 60 + "] %.1f%%" % (step / 15))
     if mood == "crash":
         fail("FloatingPointError: invalid value encountered in true_divide")
+    if mood == "killed":
+        os.kill(os.getpid(), 9)
     voxel_size = values["vxSize"] or cell / shape[0]
-    levels = levels_of(values, voxel_size)
-    labels = array.array("f", [100.0] * len(density))
-    middle, n = shape[0] // 2, shape[0]
-    for index in range(len(labels)):
-        z, y, x = index // n**2, index // n % n, index % n
-        if max(abs(z - middle), abs(y - middle), abs(x - middle)) < n // 4:
-            labels[index] = levels[z % len(levels)]
-    if mood == "all100":
-        labels = array.array("f", [100.0] * len(density))
-    if mood == "single":
-        labels = array.array("f", [levels[0] if v < 100 else v for v in labels])
-    print("\n  MEAN RESOLUTION in MASK = 3.10\n  MEDIAN RESOLUTION in MASK = 3.00")
+    labels = labels_of(shape, levels_of(values, voxel_size), mood)
+    report()
     if mood == "nothing":
         return
-    stem, extension = os.path.splitext(inputs[0])
-    out = stem + "_resmap" + extension
+    out = out_of(inputs[0], mode, mood)
+    if mood == "smaller":
+        shape = (8, 8, 8)
+        labels = labels_of(shape, levels_of(values, voxel_size), mood)
     write(out, shape, mode, cell, labels)
-    with open(stem + "_resmap_chimera.cmd", "w") as handle:
+    if len(inputs) == 2 and VERSION.startswith("1.95"):
+        write(out.replace("_ori_resmap", "_ori"), shape, mode, cell, density)
+    with open(out.replace(".mrc", "_chimera.cmd"), "w") as handle:
         handle.write("# Color a map by local resolution computed by ResMap\n")
     if mood == "truncated":
         os.truncate(out, 5000)
+    if mood == "two files":
+        write(out.replace("map", "map2", 1), shape, mode, cell, labels)
+    if mood == "crash after writing":
+        fail('TclError: can\'t invoke "event" command: application has been destroyed')
     print("RESULT WRITTEN to MRC file: " + out)
 
 

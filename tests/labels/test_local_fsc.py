@@ -99,14 +99,14 @@ def test_torch_agrees(small) -> None:
 def test_statistic_on_torch_agrees(small) -> None:
     pytest.importorskip("torch")
     from cryoclarity.labels.statistic import level_basis, statistic_map
-    from cryoclarity.labels.statistic_torch import statistic_map_torch
+    from cryoclarity.labels.statistic_torch import TorchStatistic
 
     mask = np.zeros(small[0].shape, bool)
     mask[8:31, 9:28, 7:33] = np.random.default_rng(1).random((23, 19, 26)) < 0.6
     for level in (2.7, 5.0, 9.0):
         basis = level_basis(level, 1.2)
         cpu = statistic_map(small[0], mask, basis)
-        torch = statistic_map_torch(small[0], mask, basis, "cpu")
+        torch = TorchStatistic("cpu")(small[0], mask, basis)
         assert np.abs(torch - cpu).max() <= 1e-5 * cpu.mean()
 
 

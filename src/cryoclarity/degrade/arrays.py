@@ -12,7 +12,7 @@ import numpy as np
 import scipy.fft
 import scipy.special
 
-__all__ = ["NumpyArrays"]
+__all__ = ["NUMPY", "NumpyArrays"]
 
 
 class NumpyArrays:
@@ -74,3 +74,7 @@ class NumpyArrays:
     def host(self, values) -> np.ndarray:
         """Return an array as numpy's."""
         return np.asarray(values)
+
+
+NUMPY = NumpyArrays()
+"""One for all, so that what is kept per arrays is found again."""

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import numpy as np
-
 from cryoclarity.degrade.spectrum import Frequencies
 
 __all__ = ["CUTS", "local_low_pass"]
@@ -33,7 +31,7 @@ def local_low_pass(arrays, frequencies: Frequencies, spectrum, resolution):
     (nz, ny, nx) float32
     """
     xp = arrays.xp
-    knots = 1.0 / np.array(CUTS)
+    knots = [1.0 / cut for cut in CUTS]
     wanted = 1.0 / xp.clip(resolution, CUTS[0], CUTS[-1])
     highest, lowest = float(wanted.max()), float(wanted.min())
     mixed = arrays.zeros(frequencies.shape)

@@ -77,6 +77,7 @@ class ResolutionDraw:
     low_frequency_damping: float
     particle_noise: float
     original_voxel: float
+    anisotropy: float
 
 
 @dataclass(frozen=True)
@@ -98,6 +99,7 @@ class ResolutionRanges:
         first lobe of a contrast transfer function
     particle_noise : amplitude of noise inside the particle alone, over that of the halves
     original_voxel : nothing is beyond this voxel's Nyquist frequency; 0 = no such limit
+    anisotropy : B factor on top along one random direction
     """
 
     best: Range = (2.8, 5.0)
@@ -113,6 +115,7 @@ class ResolutionRanges:
     low_frequency_damping: Range = (0.0, 0.0)
     particle_noise: Range = (0.0, 0.0)
     original_voxel: Range = (0.0, 0.0)
+    anisotropy: Range = (0.0, 0.0)
 
     def __post_init__(self) -> None:
         _check(self)
@@ -132,6 +135,7 @@ class ResolutionRanges:
             low_frequency_damping=(0.0, 0.8),
             particle_noise=(0.0, 1.0),
             original_voxel=(0.7, 2.5),
+            anisotropy=(0.0, 40.0),
         )
 
     def draw(self, rng: np.random.Generator) -> ResolutionDraw:
@@ -160,6 +164,7 @@ class ImprovementDraw:
     fsc_width: float
     outside_noise: float
     mean_share: float
+    anisotropy: float
     zone: float
     zone_share: float
     one_chain: bool
@@ -185,6 +190,7 @@ class ImprovementRanges:
     fsc_top, fsc_place, fsc_width : map-target FSC: plateau, fall-off times d, width 1/angstrom
     outside_noise : amplitude of the noise in the solvent over that inside
     mean_share : share of F(000) that is kept
+    anisotropy : B factor on top along one random direction, before shells are scaled
     zone_radii, zone_probability : maps are mostly cut to a zone round some atoms
     zone_share : of the atoms that the zone is laid round when it is not one chain
     blunt_probability : how often the spectrum does not rise towards the limit
@@ -207,6 +213,7 @@ class ImprovementRanges:
     fsc_width: Range = (0.015, 0.05)
     outside_noise: Range = (0.3, 1.0)
     mean_share: Range = (0.0, 1.0)
+    anisotropy: Range = (0.0, 0.0)
     zone_share: Range = (0.5, 1.0)
     zone_radii: tuple[float, ...] = (2.0, 3.0, 4.0, 5.0, 8.0)
     zone_probability: float = 0.75
@@ -215,9 +222,12 @@ class ImprovementRanges:
     def __post_init__(self) -> None:
         _check(self)
 
-    def draw(
-        self, rng: np.random.Generator, resolution: float | None = None
-    ) -> ImprovementDraw:
+    @classmethod
+    def wide(cls) -> ImprovementRanges:
+        """Ranges beyond what was measured: finer and coarser maps, uneven views."""
+        return cls(resolution=(1.8, 6.5), anisotropy=(0.0, 60.0))
+
+    def draw(self, rng: np.random.Generator, resolution: float | None = None) -> ImprovementDraw:
         """Return one draw, of a given resolution if one is given."""
         values = _drawn(self, rng)
         if resolution is not None:

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import scipy.fft
@@ -37,7 +36,9 @@ class Placed:
     shape : (nz, ny, nx)
     voxel_size : float, angstrom
     atoms : Atoms
-        The same atoms with their new coordinates (x, y, z) in angstrom, for writing.
+        The same atoms with their new coordinates (x, y, z) in angstrom.
+    whole : Atoms
+        The uncropped model in the same frame, for writing; atoms of it may lie outside the box.
     """
 
     position: np.ndarray
@@ -47,6 +48,7 @@ class Placed:
     shape: tuple[int, int, int]
     voxel_size: float
     atoms: Atoms
+    whole: Atoms
 
 
 def seed_of(seed: int, model_id: str, draw: int) -> list[int]:
@@ -68,15 +70,17 @@ def place(atoms: Atoms, rng: np.random.Generator, box: BoxSettings) -> Placed:
     Raises
     ------
     InputError
-        MOD_EMPTY when fewer than 50 atoms remain.
+        MOD_TOO_SMALL when fewer than 50 atoms remain.
     """
     atoms = target_atoms(atoms)
     if len(atoms) < FEWEST_ATOMS:
         raise InputError(
-            f"{len(atoms)} atoms to simulate from, {FEWEST_ATOMS} needed", code="MOD_EMPTY"
+            f"{len(atoms)} atoms to simulate from, {FEWEST_ATOMS} needed", code="MOD_TOO_SMALL"
         )
-    atoms = atoms.take(_sphere(atoms.xyz, rng, box))
-    turned = (atoms.xyz - atoms.xyz.mean(axis=0)) @ random_rotation(rng).T
+    whole = atoms
+    atoms = whole.take(_sphere(whole.xyz, rng, box))
+    rotation = random_rotation(rng)
+    turned = atoms.xyz @ rotation.T
     low, high = turned.min(axis=0), turned.max(axis=0)
     voxel = box.voxel_size
     if box.cubic:
@@ -85,8 +89,8 @@ def place(atoms: Atoms, rng: np.random.Generator, box: BoxSettings) -> Placed:
         shape = tuple(_edge(length, box) for length in (high - low)[::-1])
     # Not on the grid: no real model stands at whole voxels.
     centre = 0.5 * voxel * (np.array(shape[::-1]) - 1) + voxel * rng.uniform(-0.5, 0.5, 3)
-    xyz = turned - 0.5 * (low + high) + centre
-    placed = Atoms(**(vars(atoms) | {"xyz": xyz}))
+    shift = centre - 0.5 * (low + high)
+    xyz = turned + shift
     acid = [
         name in CARBOXYL.get(residue, ())
         for residue, name in zip(atoms.residue_name.tolist(), atoms.name.tolist(), strict=True)
@@ -98,13 +102,15 @@ def place(atoms: Atoms, rng: np.random.Generator, box: BoxSettings) -> Placed:
         chain=np.unique(atoms.chain, return_inverse=True)[1].astype(np.int64),
         shape=shape,
         voxel_size=voxel,
-        atoms=placed,
+        atoms=replace(atoms, xyz=xyz),
+        whole=replace(whole, xyz=whole.xyz @ rotation.T + shift),
     )
 
 
 def random_rotation(rng: np.random.Generator) -> np.ndarray:
     """Return a uniformly random proper rotation, (3, 3) (Shoemake 1992: a random quaternion)."""
-    w, x, y, z = (q := rng.standard_normal(4)) / np.linalg.norm(q)
+    quaternion = rng.standard_normal(4)
+    w, x, y, z = quaternion / np.linalg.norm(quaternion)
     return np.array(
         [
             [1 - 2 * (y * y + z * z), 2 * (x * y - w * z), 2 * (x * z + w * y)],
@@ -114,14 +120,8 @@ def random_rotation(rng: np.random.Generator) -> np.ndarray:
     )
 
 
-def as_generator(seed: int | Sequence[int] | np.random.Generator) -> np.random.Generator:
-    """Return the generator of a seed."""
-    return np.random.default_rng(seed)
-
-
 def _sphere(xyz: np.ndarray, rng: np.random.Generator, box: BoxSettings) -> np.ndarray:
     """Choose the atoms of a sphere that fits the box, indices in file order."""
-    # The sphere may stand off its atoms' middle by the centring, never by more than it holds.
     radius = 0.5 * (box.max_edge - 1) * box.voxel_size - box.margin
     if len(xyz) <= box.max_atoms:
         middle = 0.5 * (xyz.min(axis=0) + xyz.max(axis=0))

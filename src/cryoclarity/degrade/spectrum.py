@@ -2,11 +2,20 @@
 
 from __future__ import annotations
 
+from functools import lru_cache
+
 import numpy as np
 
 from cryoclarity.grid import squared_frequency
 
-__all__ = ["KNOTS", "Frequencies", "logistic", "wanted_amplitude", "wanted_fsc"]
+__all__ = [
+    "KNOTS",
+    "Frequencies",
+    "frequencies_of",
+    "logistic",
+    "wanted_amplitude",
+    "wanted_fsc",
+]
 
 # Frequencies (1/angstrom) at which the gain of a real map over its target was measured.
 KNOTS = (0.0, 1 / 15, 1 / 8, 1 / 5.5, 1 / 4, 1 / 3, 1 / 2)
@@ -63,6 +72,17 @@ class Frequencies:
         """exp(-B s^2 / 4)."""
         return self.arrays.xp.exp((-0.25 * b_factor) * self.square)
 
+    def directional_decay(self, direction: np.ndarray, b_factor: float):
+        """exp(-B (s n)^2 / 4) for a unit vector n (z, y, x): what few views leave of one axis."""
+        along = 0.0
+        for axis, n in enumerate(self.shape):
+            spacing = np.fft.rfftfreq if axis == 2 else np.fft.fftfreq
+            line = spacing(n, self.voxel_size) * float(direction[axis])
+            along = along + self.arrays.floats(line).reshape(
+                [-1 if a == axis else 1 for a in range(3)]
+            )
+        return self.arrays.xp.exp((-0.25 * b_factor) * along * along)
+
     def low_pass(self, resolution: float, edge: float):
         """1 up to (1 - edge)/d, 0 from (1 + edge)/d, a cosine between."""
         xp = self.arrays.xp
@@ -92,6 +112,12 @@ class Frequencies:
         usable = present > 1e-7 * present.max()
         gain = np.where(usable, amplitude / np.where(usable, present, 1.0), 0.0)
         return spectrum * self.per_shell(gain)
+
+
+@lru_cache(maxsize=4)
+def frequencies_of(arrays, shape: tuple[int, int, int], voxel_size: float) -> Frequencies:
+    """Return the frequencies of a box, kept on the device for the next map of that shape."""
+    return Frequencies(arrays, shape, voxel_size)
 
 
 def logistic(frequency: np.ndarray, place: float, width: float) -> np.ndarray:

@@ -2,8 +2,8 @@
 
 ResMap 1.1.x opens a window even in its batch mode and waits until it is closed, writes beside
 its input, gives up without a display, and mangles maps that are not float32. So: a private
-folder, float32 copies, a virtual display with a helper that closes the windows, no standard
-input, a time limit, and no trust in the output before it was checked.
+folder, float32 copies, a virtual display with a helper that closes the windows, answers on the
+standard input, a time limit, and no trust in the output before it was checked.
 """
 
 from __future__ import annotations
@@ -30,15 +30,25 @@ from cryoclarity.grid import Grid, Volume
 from cryoclarity.io.files import sha256_of
 from cryoclarity.io.maps import read_map, write_map
 from cryoclarity.labels.resmap import NO_VALUE, ResmapParameters
+from cryoclarity.labels.x_windows import close_windows
 
 __all__ = ["BinaryResult", "find_binary", "run_binary"]
 
 _log = logging.getLogger(__name__)
-_NAMES = ("ResMap", "ResMap-1.1.4-linux64", "resmap")
+_NAMES = (
+    "ResMap",
+    "ResMap-1.1.4-linux64",
+    "ResMap-1.1.5-linux64",
+    "ResMap-1.95-cuda-Centos7x64",
+    "resmap",
+)
 _DISPLAY_SECONDS = 20
 _VERSION_SECONDS = 30
 _POLL_SECONDS = 1.0
 _TAIL = 4000
+FIGURE = "Figure [0-9]+"
+# The answer to every question that the program may ask: no, and go on.
+ANSWERS = b"n\n" * 64
 
 
 @dataclass(frozen=True)
@@ -142,41 +152,40 @@ def _write_inputs(
 
 
 def _version(binary: Path, folder: Path) -> str:
-    """What the program says about its version, or ``unknown``."""
-    try:
-        answer = subprocess.run(
-            [str(binary), "--version"],
-            cwd=folder,
-            stdin=subprocess.DEVNULL,
-            capture_output=True,
-            timeout=_VERSION_SECONDS,
-            check=False,
-        )
-    except (OSError, subprocess.TimeoutExpired):
-        return "unknown"
-    words = answer.stdout.decode(errors="replace").split()
-    return words[-1] if answer.returncode == 0 and words else "unknown"
+    """What the program says about its version, else its file name, else ``unknown``."""
+    # Without a display: a version that does not know the question opens its window.
+    environment = {name: value for name, value in os.environ.items() if name != "DISPLAY"}
+    log = folder / "version.log"
+    with contextlib.suppress(OSError):
+        command = [str(binary), "--version"]
+        status = _finish(command, folder, environment, (log, log), _VERSION_SECONDS)
+        said = re.findall(r"\d+\.\d+(?:\.\d+)*", log.read_text(errors="replace")[:_TAIL])
+        if status == 0 and said:
+            return said[-1]
+    named = re.search(r"\d+\.\d+(?:\.\d+)*", binary.name)
+    return named[0] if named else "unknown"
 
 
 @contextlib.contextmanager
 def _display(binary: Path) -> Iterator[dict[str, str]]:
     """Environment with a display: a virtual one of our own, else the caller's."""
     environment = dict(os.environ)
-    server, closer = shutil.which("Xvfb"), shutil.which("xdotool")
-    if not (server and closer):
+    server = shutil.which("Xvfb")
+    if not server:
         if environment.get("DISPLAY"):
-            _log.warning("no Xvfb and xdotool: windows of %s must be closed by hand", binary.name)
+            # Figures on somebody's screen may be somebody's: they are not ours to close.
+            _log.warning("no Xvfb: close the windows of %s on your screen by hand", binary.name)
             yield environment
             return
         raise InputError(
-            f"no display for {binary.name}: DISPLAY is not set",
+            f"no display for {binary.name}: DISPLAY is not set and Xvfb is not there",
             code="LABEL_BINARY_NO_DISPLAY",
-            remedy="install Xvfb and xdotool",
+            remedy="install Xvfb (package xvfb); nothing else is needed",
         )
     process, number = _start_server(server, binary)
     environment["DISPLAY"] = f":{number}"
     done = threading.Event()
-    helper = threading.Thread(target=_close_windows, args=(closer, environment, done), daemon=True)
+    helper = threading.Thread(target=_close_windows, args=(number, environment, done), daemon=True)
     helper.start()
     try:
         yield environment
@@ -218,46 +227,57 @@ def _start_server(server: str, binary: Path) -> tuple[subprocess.Popen, int]:
     return process, int(answer)
 
 
-def _close_windows(closer: str, environment: dict[str, str], done: threading.Event) -> None:
-    """Send ctrl+w to every figure until the run ends; killing a window would end the program."""
-    # No lookup by process: the frozen program opens its windows from a child of its own.
-    search = [closer, "search", "--name", "Figure [0-9]+"]
-    quiet = {"stdin": subprocess.DEVNULL, "stderr": subprocess.DEVNULL, "env": environment}
+def _close_windows(number: int, environment: dict[str, str], done: threading.Event) -> None:
+    """Close every figure until the run ends; killing a window would end the program.
+
+    Where xdotool is installed a figure first gets ctrl+w; one that stays, or every one without
+    xdotool, is asked to close as by the button of its title bar.
+    """
+    closer = shutil.which("xdotool")
+    keyed: set[str] = set()
     while not done.wait(_POLL_SECONDS):
-        found = subprocess.run(search, stdout=subprocess.PIPE, check=False, **quiet)
-        for window in found.stdout.decode(errors="replace").split():
-            key = [closer, "key", "--window", window, "ctrl+w"]
-            subprocess.run(key, stdout=subprocess.DEVNULL, check=False, **quiet)
+        fresh = _press_control_w(closer, environment, keyed) if closer else False
+        if fresh:
+            continue
+        # The display may be starting, or ending with the run.
+        with contextlib.suppress(OSError):
+            close_windows(number, FIGURE)
+
+
+def _press_control_w(closer: str, environment: dict[str, str], keyed: set[str]) -> bool:
+    """Send ctrl+w once to each figure; whether any was new."""
+    # No lookup by process: the frozen program opens its windows from a child of its own.
+    quiet = {"stdin": subprocess.DEVNULL, "stderr": subprocess.DEVNULL, "env": environment}
+    search = [closer, "search", "--name", FIGURE]
+    found = subprocess.run(search, stdout=subprocess.PIPE, check=False, **quiet)
+    fresh = set(found.stdout.decode(errors="replace").split()) - keyed
+    for window in sorted(fresh):
+        key = [closer, "key", "--window", window, "ctrl+w"]
+        subprocess.run(key, stdout=subprocess.DEVNULL, check=False, **quiet)
+    keyed |= fresh
+    return bool(fresh)
 
 
 def _run(command: list[str], folder: Path, environment: dict[str, str], seconds: float) -> None:
     """Run the program to its end or to the time limit and judge its exit status."""
     # Two files: standard output is buffered and would end up behind the error in a common one.
     log, errors = folder / "resmap.log", folder / "resmap.err"
-    with log.open("wb") as handle, errors.open("wb") as error_handle:
-        process = subprocess.Popen(
-            command,
-            cwd=folder,
-            env=environment,
-            stdin=subprocess.DEVNULL,
-            stdout=handle,
-            stderr=error_handle,
-            start_new_session=True,
+    try:
+        status = _finish(command, folder, environment, (log, errors), seconds)
+    except OSError as error:
+        raise InputError(
+            f"cannot be run: {error.strerror}",
+            code="LABEL_BINARY_FAILED",
+            file=command[0],
+            remedy="name a ResMap executable that runs on this machine",
+        ) from error
+    if status is None:
+        raise InputError(
+            f"no answer within {seconds:g} s",
+            code="LABEL_BINARY_TIMEOUT",
+            file=command[0],
+            remedy="raise the time limit, or look whether a window waits",
         )
-        try:
-            status = process.wait(timeout=seconds)
-        except subprocess.TimeoutExpired as error:
-            raise InputError(
-                f"no answer within {seconds:g} s",
-                code="LABEL_BINARY_TIMEOUT",
-                file=command[0],
-                remedy="raise the time limit, or look whether a window waits",
-            ) from error
-        finally:
-            # The frozen program runs in a child; take the whole session down.
-            with contextlib.suppress(ProcessLookupError):
-                os.killpg(process.pid, signal.SIGKILL)
-            process.wait()
     if status == 0:
         return
     last_line = _last_line(errors) or _last_line(log) or "(no message)"
@@ -266,8 +286,39 @@ def _run(command: list[str], folder: Path, environment: dict[str, str], seconds:
         f"exit {status}: {last_line}",
         code="LABEL_BINARY_NO_DISPLAY" if no_display else "LABEL_BINARY_FAILED",
         file=command[0],
-        remedy="install Xvfb and xdotool" if no_display else "try the engine resmap",
+        remedy="install Xvfb (package xvfb)" if no_display else "try the engine resmap",
     )
+
+
+def _finish(
+    command: list[str],
+    folder: Path,
+    environment: dict[str, str],
+    logs: tuple[Path, Path],
+    seconds: float,
+) -> int | None:
+    """Run a command with answers on its standard input; None when its time was up."""
+    answers = folder / "answers.txt"
+    answers.write_bytes(ANSWERS)
+    with answers.open("rb") as typed, logs[0].open("wb") as out, logs[1].open("ab") as errors:
+        process = subprocess.Popen(
+            command,
+            cwd=folder,
+            env=environment,
+            stdin=typed,
+            stdout=out,
+            stderr=errors,
+            start_new_session=True,
+        )
+        try:
+            return process.wait(timeout=seconds)
+        except subprocess.TimeoutExpired:
+            return None
+        finally:
+            # The frozen program runs in a child; take the whole session down.
+            with contextlib.suppress(ProcessLookupError):
+                os.killpg(process.pid, signal.SIGKILL)
+            process.wait()
 
 
 def _reported(folder: Path, word: str) -> float | None:
