@@ -24,7 +24,7 @@ rule demo_archive:
 
 rule batch:
     input:
-        entries=ancient(PLAN.config["entries"]),
+        entries=ancient(PLAN.entry_tables),
         table=ancient("results/batches.tsv"),
     output:
         rows="results/batches/{batch}.tsv",
@@ -41,9 +41,10 @@ rule batch:
         gpu=0,
     params:
         rows=lambda wildcards: PLAN.rows(wildcards.batch),
+        entries=lambda wildcards: PLAN.config["entries"],
         code=CODE["batch"],
     shell:
-        "python workflow_scripts/batch.py --entries {input.entries} --table {input.table}"
+        "python workflow_scripts/batch.py --entries {params.entries} --table {input.table}"
         " --name {wildcards.batch} --out {output.rows} > {log} 2>&1"
         " # rows {params.rows} code {params.code}"
 
@@ -62,7 +63,7 @@ rule fetch:
         "../envs/core.yaml"
     threads: 1
     resources:
-        mem_mb=lambda wildcards, attempt: 2000 * attempt,
+        mem_mb=lambda wildcards, attempt: 3000 * attempt,
         runtime=lambda wildcards, attempt: 120 * attempt,
         gpu=0,
         net=1,

@@ -28,6 +28,11 @@ class Server(socketserver.ThreadingTCPServer):
         self.files = files
         self.requests: Counter[str] = Counter()
         self.headers: list[str] = []
+        self.others: dict[str, bytes] = {}
+        self.strangers: dict[str, bytes] = {}
+        self.damaged: dict[str, bytes] = {}
+        self.bombs: dict[str, bytes] = {}
+        self.elsewhere = ""
         threading.Thread(target=self.serve_forever, kwargs={"poll_interval": 0.02}).start()
 
     @property
@@ -53,6 +58,9 @@ class Handler(socketserver.StreamRequestHandler):
         while (line := self.rfile.readline().strip()) != b"":
             lines.append(line.decode())
         self.server.headers += lines
+        pairs = dict(line.split(": ", 1) for line in lines)
+        self.offset = int(pairs["Range"][6:-1]) if "Range" in pairs else None
+        self.asked = pairs
         _, route, path = request[1].split("/", 2)
         self.server.requests[request[1]] += 1
         count = self.server.requests[request[1]]
@@ -106,6 +114,13 @@ class Handler(socketserver.StreamRequestHandler):
             self.wfile.write(bytes([byte]))
             time.sleep(0.05)
 
+    def do_fades(self, body, count, path):
+        """Most of it at once, the rest byte by byte."""
+        self.answer("200 OK", body[:-200], length=len(body))
+        for byte in body[-200:-180]:
+            self.wfile.write(bytes([byte]))
+            time.sleep(0.05)
+
     def do_stall(self, body, count, path):
         self.answer("200 OK", body[:100], length=len(body))
         time.sleep(STALL)
@@ -151,6 +166,9 @@ class Handler(socketserver.StreamRequestHandler):
     def do_moved(self, body, count, path):
         self.answer("301 Moved", b"", f"Location: /ok/{path}")
 
+    def do_downgrade(self, body, count, path):
+        self.answer("302 Found", b"", f"Location: {self.server.elsewhere}/ok/{path}")
+
     def do_loop(self, body, count, path):
         self.answer("302 Found", b"", f"Location: /loop/{path}")
 
@@ -177,3 +195,121 @@ class Handler(socketserver.StreamRequestHandler):
 
     def do_no_map(self, body, count, path):
         self.answer("200 OK", gzip.compress(b"\x89HDF" + bytes(3000)))
+
+    def do_bomb(self, body, count, path):
+        self.answer("200 OK", self.server.bombs[path])
+
+    def do_pause_of_a_day(self, body, count, path):
+        self.answer("503 Busy", b"", "Retry-After: 86400")
+
+    def do_not_found(self, body, count, path):
+        self.answer("404 Not Found", b"")
+
+    def do_other_bytes(self, body, count, path):
+        """Good gzip of the same length with other content."""
+        self.answer("200 OK", self.server.others[path])
+
+    def do_replaced(self, body, count, path):
+        """A good file of another entry."""
+        self.answer("200 OK", self.server.strangers[path])
+
+    def do_damaged(self, body, count, path):
+        """A transfer without a fault of a file with impossible values."""
+        self.answer("200 OK", self.server.damaged[path])
+
+    def do_current(self, body, count, path):
+        if self.asked.get("If-None-Match") == '"abc"':
+            self.answer("304 Not Modified", b"")
+        else:
+            self.do_ok(body, count, path)
+
+    # Parts: the first answer breaks off; what follows depends on the route.
+
+    def first(self, body, *headers) -> None:
+        headers = headers or ('ETag: "abc"',)
+        self.answer("200 OK", body[:-500], "Accept-Ranges: bytes", *headers, length=len(body))
+
+    def part(self, body, *, start=None, total=None, etag='"abc"', sent=None) -> None:
+        start = self.offset if start is None else start
+        total = total or len(body)
+        span = f"Content-Range: bytes {start}-{total - 1}/{total}"
+        self.answer("206 Partial Content", body[sent or start :], span, f"ETag: {etag}")
+
+    def resumed(self, body, count, path, answer) -> None:
+        if count == 1:
+            self.first(body)
+        elif self.offset is None:
+            self.do_ok(body, count, path)
+        else:
+            answer()
+
+    def do_part(self, body, count, path):
+        self.resumed(body, count, path, lambda: self.part(body))
+
+    def do_part_shifted(self, body, count, path):
+        self.resumed(body, count, path, lambda: self.part(body, start=self.offset - 10))
+
+    def do_part_of_other_total(self, body, count, path):
+        self.resumed(body, count, path, lambda: self.part(body, total=len(body) + 7))
+
+    def do_part_of_newer_file(self, body, count, path):
+        self.resumed(body, count, path, lambda: self.part(body, etag='"new"'))
+
+    def do_part_without_etag(self, body, count, path):
+        span = f"Content-Range: bytes {self.offset}-{len(body) - 1}/{len(body)}"
+        rest = body[self.offset or 0 :]
+        self.resumed(body, count, path, lambda: self.answer("206 Partial", rest, span))
+
+    def do_part_refused(self, body, count, path):
+        self.resumed(body, count, path, lambda: self.do_ok(body, count, path))
+
+    def do_part_not_satisfiable(self, body, count, path):
+        self.resumed(body, count, path, lambda: self.answer("416 Range", b""))
+
+    def do_part_unasked(self, body, count, path):
+        self.part(body, start=100)
+
+    def do_part_by_date(self, body, count, path):
+        date = "Last-Modified: Thu, 01 Jan 2015 00:00:00 GMT"
+        if count == 1:
+            self.first(body, date)
+        elif self.offset is None:
+            self.answer("200 OK", body, date)
+        else:
+            span = f"Content-Range: bytes {self.offset}-{len(body) - 1}/{len(body)}"
+            self.answer("206 Partial Content", body[self.offset :], span, date)
+
+    def do_part_of_fresh_file(self, body, count, path):
+        """Changed a second ago: its date names more than one version."""
+        if count == 1:
+            self.first(body, "Last-Modified: " + formatdate(usegmt=True))
+        else:
+            assert self.offset is None
+            self.do_ok(body, count, path)
+
+    def do_part_of_weak_etag(self, body, count, path):
+        if count == 1:
+            self.first(body, 'ETag: W/"abc"')
+        else:
+            assert self.offset is None
+            self.do_ok(body, count, path)
+
+    def do_changed_between(self, body, count, path):
+        """The file is replaced between two requests: If-Range does not hold, all of it comes."""
+        if count == 1:
+            self.first(body)
+        else:
+            self.answer("200 OK", self.server.others[path], 'ETag: "new"')
+
+    def do_archive(self, body, count, path):
+        """A good archive that takes its time and can send parts."""
+        whole = self.offset is None or self.asked.get("If-Range") != '"abc"'
+        start = 0 if whole else self.offset
+        status = "200 OK" if whole else "206 Partial Content"
+        span = [] if whole else [f"Content-Range: bytes {start}-{len(body) - 1}/{len(body)}"]
+        headers = ('ETag: "abc"', "Accept-Ranges: bytes", *span)
+        self.answer(status, b"", *headers, length=len(body) - start)
+        step = max(1, len(body) // 8)
+        for begin in range(start, len(body), step):
+            self.wfile.write(body[begin : begin + step])
+            time.sleep(0.001)

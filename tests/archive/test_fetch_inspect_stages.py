@@ -126,7 +126,8 @@ def test_a_pinned_file_must_be_the_pinned_one(tmp_path):
         with pytest.raises(IntegrityError) as caught:
             run_files(Wanted(EMDB, PDB, pins={"map": "0" * 64}), source, tmp_path / folder)
         assert caught.value.code == "FILE_CHANGED" and served in str(caught.value)
-        assert "map.map.gz" not in names(tmp_path / folder)
+    assert not (tmp_path / "new").exists()
+    assert (tmp_path / "out" / "map.map.gz").read_bytes() == files[map_path(EMDB)]
 
 
 def test_bad_half_map_costs_the_half_maps_only(tmp_path):

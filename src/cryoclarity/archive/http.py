@@ -7,8 +7,11 @@ attempt.
 from __future__ import annotations
 
 import http.client
+import math
+import threading
 import time
-from collections.abc import Iterator
+from collections import deque
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
@@ -25,6 +28,8 @@ MAX_REDIRECTS = 5
 LONGEST_PAUSE = 600.0
 NOT_FOUND = frozenset({404, 410})
 FORBIDDEN = frozenset({401, 403, 451})
+OK, PARTIAL, NOT_MODIFIED, NO_SUCH_RANGE = 200, 206, 304, 416
+BUCKETS = 60
 # A gzip file that a server labels as encoded is still sent as the file itself: the gate decides.
 HARMLESS_ENCODINGS = frozenset({"", "identity", "gzip", "x-gzip"})
 
@@ -36,11 +41,21 @@ class NetworkError(InputError):
     ----------
     retry_after : float
         Seconds that the server asks to wait; 0 when it says nothing.
+    status : int or None
+        Of an answer that is none of those that were hoped for.
     """
 
-    def __init__(self, message: str, *, retry_after: float = 0.0, **arguments) -> None:
+    def __init__(
+        self,
+        message: str,
+        *,
+        retry_after: float = 0.0,
+        status: int | None = None,
+        **arguments,
+    ) -> None:
         super().__init__(message, **arguments)
         self.retry_after = retry_after
+        self.status = status
 
 
 @dataclass(frozen=True)
@@ -72,7 +87,22 @@ class Limits:
 
 @dataclass
 class Answer:
-    """A server's answer before its body is read."""
+    """A server's answer before its body is read.
+
+    Attributes
+    ----------
+    url : str
+        Where the answer came from, redirects followed.
+    status : int
+    length : int or None
+        Bytes of this body.
+    etag, last_modified : str
+    response : requests.Response
+    accepts_ranges : bool
+        Whether a part of the file may be asked for.
+    content_range : str
+        Which part this is; '' for the whole.
+    """
 
     url: str
     status: int
@@ -80,68 +110,110 @@ class Answer:
     etag: str
     last_modified: str
     response: requests.Response
+    accepts_ranges: bool = False
+    content_range: str = ""
 
 
 class Client:
-    """Connections to archives, kept alive between files."""
+    """Connections to archives, kept alive between files; safe to share between threads."""
 
     def __init__(self, limits: Limits | None = None) -> None:
         self.limits = limits or Limits()
-        self._session = requests.Session()
-        self._session.max_redirects = MAX_REDIRECTS
-        self._session.headers.update(
-            {"User-Agent": f"cryoclarity/{__version__}", "Accept-Encoding": "identity"}
-        )
+        self._own = threading.local()
+        self._sessions: list[requests.Session] = []
+        self._guard = threading.Lock()
 
     def __enter__(self) -> Client:
         return self
 
     def __exit__(self, *_) -> None:
-        self._session.close()
+        self.close()
 
-    def get(self, url: str) -> Answer:
+    def close(self) -> None:
+        """Close the connections of all threads."""
+        with self._guard:
+            for session in self._sessions:
+                session.close()
+            self._sessions.clear()
+        self._own = threading.local()
+
+    def get(
+        self,
+        url: str,
+        headers: Mapping[str, str] | None = None,
+        accepted: frozenset[int] = frozenset({OK}),
+    ) -> Answer:
         """Ask for a file and judge status and headers.
+
+        Parameters
+        ----------
+        url : str
+        headers : mapping, optional
+            Beside those of every request.
+        accepted : frozenset of int
+            Statuses that the caller can deal with.
 
         Raises
         ------
         NetworkError
             NET_*.
         """
+        return self._ask("GET", url, headers, accepted)
+
+    def post(self, url: str, content: bytes, headers: Mapping[str, str] | None = None) -> Answer:
+        """Ask a service that takes its question as a body; see :meth:`get`."""
+        return self._ask("POST", url, headers, frozenset({OK}), content)
+
+    def _ask(
+        self,
+        method: str,
+        url: str,
+        headers: Mapping[str, str] | None,
+        accepted: frozenset[int],
+        content: bytes | None = None,
+    ) -> Answer:
+        timeout = (CONNECT_TIMEOUT, self.limits.timeout_s)
         try:
-            response = self._session.get(
-                url, stream=True, timeout=(CONNECT_TIMEOUT, self.limits.timeout_s)
+            response = self._session().request(
+                method, url, data=content, headers=headers, stream=True, timeout=timeout
             )
         except requests.exceptions.RequestException as error:
             raise _connection_error(error, url, self.limits.timeout_s) from error
         try:
-            return _judge(response, url)
+            return _judge(response, url, accepted)
         except NetworkError:
             response.close()
             raise
 
-    def body(self, answer: Answer) -> Iterator[bytes]:
+    def body(self, answer: Answer, ends: float = math.inf) -> Iterator[bytes]:
         """Yield the raw bytes of an answer packet by packet, and close it.
+
+        Parameters
+        ----------
+        answer : Answer
+        ends : float
+            Moment of ``time.monotonic`` at which to give up; the limits' own deadline counts from
+            the first read.
 
         Raises
         ------
         NetworkError
             NET_TIMEOUT, NET_SLOW, NET_INCOMPLETE, NET_CONNECTION or NET_DEADLINE.
         """
-        started = window = time.monotonic()
-        received = in_window = 0
+        started = time.monotonic()
+        ends = min(ends, started + self.limits.deadline_of(answer.length))
+        rate = _Rate(self.limits.rate_window_s, started)
+        received = 0
         try:
             # read1 returns what one packet brought: a slow drip reaches the clock below.
             while block := answer.response.raw.read1(BLOCK, decode_content=False):
                 yield block
                 received += len(block)
-                in_window += len(block)
                 now = time.monotonic()
-                if now - started > self.limits.deadline_of(answer.length):
+                if now > ends:
                     message = f"{answer.url}: {received} bytes in {now - started:.0f} s"
                     raise NetworkError(message, code="NET_DEADLINE")
-                if now - window > self.limits.rate_window_s:
-                    self._check_rate(in_window / (now - window), answer.url)
-                    window, in_window = now, 0
+                self._check_rate(rate.update(now, len(block)), answer.url)
         except urllib3.exceptions.HTTPError as error:
             raise _body_error(error, answer.url, self.limits.timeout_s) from error
         finally:
@@ -150,18 +222,53 @@ class Client:
             message = f"{answer.url}: {received} of {answer.length} bytes"
             raise NetworkError(message, code="NET_INCOMPLETE")
 
+    def _session(self) -> requests.Session:
+        """One session per thread: they are not made to be shared."""
+        session = getattr(self._own, "session", None)
+        if session is None:
+            session = requests.Session()
+            session.max_redirects = MAX_REDIRECTS
+            for scheme in ("https://", "http://"):
+                session.mount(scheme, requests.adapters.HTTPAdapter(max_retries=0))
+            session.headers.update(
+                {"User-Agent": f"cryoclarity/{__version__}", "Accept-Encoding": "identity"}
+            )
+            self._own.session = session
+            with self._guard:
+                self._sessions.append(session)
+        return session
+
     def _check_rate(self, rate: float, url: str) -> None:
         if rate < self.limits.least_rate:
             message = f"{url}: {rate:.0f} B/s is below {self.limits.least_rate:.0f}"
             raise NetworkError(message, code="NET_SLOW")
 
 
-def _judge(response: requests.Response, asked: str) -> Answer:
+class _Rate:
+    """Bytes per second over the last window, infinite before a window has passed."""
+
+    def __init__(self, window: float, started: float) -> None:
+        self.window, self.started = window, started
+        self.buckets: deque[list[float]] = deque()
+        self.total = 0
+
+    def update(self, now: float, count: int) -> float:
+        if self.buckets and now - self.buckets[-1][0] < self.window / BUCKETS:
+            self.buckets[-1][1] += count
+        else:
+            self.buckets.append([now, count])
+        self.total += count
+        while self.buckets[0][0] < now - self.window:
+            self.total -= self.buckets.popleft()[1]
+        return self.total / self.window if now - self.started > self.window else math.inf
+
+
+def _judge(response: requests.Response, asked: str, accepted: frozenset[int]) -> Answer:
     status, headers = response.status_code, response.headers
     hops = [hop.url for hop in response.history] + [response.url]
     if asked.startswith("https:") and any(not hop.startswith("https:") for hop in hops):
         raise NetworkError(f"{asked}: redirect from https to http", code="NET_REDIRECT")
-    if status != 200:
+    if status not in accepted:
         raise _status_error(status, headers.get("Retry-After", ""), asked)
     if headers.get("Content-Encoding", "").strip().lower() not in HARMLESS_ENCODINGS:
         encoding = headers["Content-Encoding"]
@@ -176,6 +283,8 @@ def _judge(response: requests.Response, asked: str) -> Answer:
         etag=headers.get("ETag", ""),
         last_modified=headers.get("Last-Modified", ""),
         response=response,
+        accepts_ranges=headers.get("Accept-Ranges", "").strip().lower() == "bytes",
+        content_range=headers.get("Content-Range", "").strip(),
     )
 
 
@@ -189,9 +298,11 @@ def _status_error(status: int, retry_after: str, url: str) -> NetworkError:
         code = "NET_RATE_LIMITED"
     elif status >= 500:
         code = "NET_SERVER"
+    elif status in (PARTIAL, NO_SUCH_RANGE):
+        code = "NET_RANGE"
     else:
         code = "NET_PROTOCOL"
-    return NetworkError(f"{url}: status {status}", code=code, retry_after=pause)
+    return NetworkError(f"{url}: status {status}", code=code, retry_after=pause, status=status)
 
 
 def pause_of(retry_after: str) -> float:

@@ -14,6 +14,7 @@ from cryoclarity.errors import InputError
 
 EMDB_ID = re.compile(r"(?:EMD-)?(\d{4,6})", re.IGNORECASE)
 SHORT_PDB_ID = re.compile(r"[1-9][a-z0-9]{3}")
+PLAIN_NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]*")
 EXTENDED_PDB_ID = re.compile(r"pdb_([a-z0-9]{8})")
 
 
@@ -65,6 +66,43 @@ def half_map_paths(emdb_id: str) -> tuple[str, str]:
     number = emdb_number(emdb_id)
     stem = f"emdb/structures/EMD-{number}/other/emd_{number}_half_map_"
     return f"{stem}1.map.gz", f"{stem}2.map.gz"
+
+
+def half_map_path(emdb_id: str, name: str) -> str:
+    """Return the path of a half map by the name that the entry document gives it.
+
+    Raises
+    ------
+    InputError
+        ID_BAD when the name is no plain file name.
+    """
+    return f"emdb/structures/EMD-{emdb_number(emdb_id)}/other/{_plain_name(name)}"
+
+
+def mask_path(emdb_id: str, name: str = "") -> str:
+    """Return the path of a mask by its name, by default of the first.
+
+    Raises
+    ------
+    InputError
+        ID_BAD when the name is no plain file name.
+    """
+    number = emdb_number(emdb_id)
+    name = _plain_name(name or f"emd_{number}_msk_1.map")
+    return f"emdb/structures/EMD-{number}/masks/{name}"
+
+
+def _plain_name(name: str) -> str:
+    """A name from a table or a document must not lead to another folder."""
+    if not PLAIN_NAME.fullmatch(name):
+        raise InputError(f"{name!r} is no file name of the archive", code="ID_BAD")
+    return name
+
+
+def header_path(emdb_id: str) -> str:
+    """Return the path of the header XML, schema 3."""
+    number = emdb_number(emdb_id)
+    return f"emdb/structures/EMD-{number}/header/emd-{number}-v30.xml"
 
 
 def model_paths(pdb_id: str) -> tuple[str, str]:

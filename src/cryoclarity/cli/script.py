@@ -31,6 +31,16 @@ def parser_for(description: str) -> argparse.ArgumentParser:
     return parser
 
 
+def header_argument(parser: argparse.ArgumentParser) -> None:
+    """Add --header, the choice of words by which written maps give their position."""
+    parser.add_argument(
+        "--header",
+        choices=("input", "canonical"),
+        default="input",
+        help="position of written maps: the input's words, or NSTART alone where it can say it",
+    )
+
+
 def batch_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the options by which the DAG runs a stage on a batch of entries."""
     group = parser.add_argument_group("batch of entries (used by the workflow)")
@@ -104,7 +114,8 @@ def script_main(
         sys.stderr.write(" ".join(str(error).split()) + "\n")
         return error.exit_status
     except MemoryError as error:
-        sys.stderr.write(f"PRED_MEMORY: out of memory: {error}\n")
+        what = " ".join(str(error).split()) or "no more to be had"
+        sys.stderr.write(f"PRED_MEMORY: out of memory: {what} (set --max-memory, or cut the map)\n")
         return 5
     except KeyboardInterrupt:
         return 130
@@ -136,6 +147,7 @@ def _run_stage(stage: str, arguments: argparse.Namespace) -> int:
         code=arguments.code,
         shared=_pairs(arguments.shared, "--shared"),
         threads=arguments.threads,
+        workers=getattr(module, "WORKERS", 1),
     )
     run_batch(batch, module.run_entry)
     return 0

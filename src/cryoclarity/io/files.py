@@ -17,6 +17,8 @@ from cryoclarity.errors import InputError, ResourceError
 
 GZIP_MAGIC = b"\x1f\x8b"
 BLOCK = 1 << 22
+SLICE = 1 << 13
+GATHERED = 1 << 20
 DEFAULT_CAP = 8 << 30
 
 
@@ -130,7 +132,9 @@ def gunzip_blocks(blocks: Iterator[bytes], path: Path, cap: int) -> Iterator[byt
     """
     unpacker = zlib.decompressobj(wbits=31)
     total = members = 0
-    for block in blocks:
+    waiting = bytearray()
+    # Small slices, because what is left of one is copied for every member that ends in it.
+    for block in _slices(blocks, SLICE):
         while block:
             if unpacker.eof:
                 block = block.lstrip(b"\0")
@@ -152,14 +156,25 @@ def gunzip_blocks(blocks: Iterator[bytes], path: Path, cap: int) -> Iterator[byt
             total += len(piece)
             if total > cap:
                 raise InputError(f"unpacks to more than {cap} bytes", code="FILE_GZ_CAP", file=path)
-            if piece:
-                yield piece
+            waiting += piece
+            # The first bytes go at once: they hold the header by which a file may be refused.
+            if len(waiting) >= GATHERED or total == len(waiting) > 0:
+                yield bytes(waiting)
+                waiting.clear()
             members += unpacker.eof
             block = unpacker.unused_data if unpacker.eof else unpacker.unconsumed_tail
     if not members or not unpacker.eof:
         raise InputError(
             f"gzip stream ends after {total} bytes", code="FILE_GZ_TRUNCATED", file=path
         )
+    if waiting:
+        yield bytes(waiting)
+
+
+def _slices(blocks: Iterator[bytes], size: int) -> Iterator[bytes]:
+    for block in blocks:
+        for start in range(0, len(block), size):
+            yield block[start : start + size]
 
 
 def gzip_bytes(data: bytes) -> bytes:

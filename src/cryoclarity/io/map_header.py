@@ -7,7 +7,7 @@ be trusted, which only deserve a warning, and where the first voxel lies.
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from mrcfile.dtypes import HEADER_DTYPE
@@ -122,6 +122,7 @@ def parse_header(
     file_bytes: int | None = None,
     voxel_size: tuple[float, float, float] | None = None,
     max_voxels: int = MAX_VOXELS,
+    min_axis: int = MIN_AXIS,
 ) -> MapHeader:
     """Decode and judge the first 1024 bytes of a map.
 
@@ -137,6 +138,8 @@ def parse_header(
         Replaces cell / M; the cell words are then not judged.
     max_voxels : int
         Larger maps are refused before anything is allocated.
+    min_axis : int
+        Maps with a shorter axis are refused.
 
     Raises
     ------
@@ -155,25 +158,41 @@ def parse_header(
         raise _no_map_word(raw, file_bytes, refuse)
     warnings = [stamp_warning] if stamp_warning else []
     stored = tuple(int(words[name]) for name in ("nz", "ny", "nx"))
-    mode = int(words["mode"])
-    _check_mode(mode, refuse)
-    _check_size(stored, max_voxels, refuse)
-    intervals = tuple(int(words[name]) for name in ("mx", "my", "mz"))
-    cell = tuple(float(words["cella"][axis]) for axis in "xyz")
-    angles = tuple(float(words["cellb"][name]) for name in ("alpha", "beta", "gamma"))
-    if voxel_size is not None:
-        intervals = tuple(max(m, 1) for m in intervals)
-        cell = tuple(v * m for v, m in zip(voxel_size, intervals, strict=True))
-    _check_cell(intervals, cell, angles, warnings, refuse)
+    _check_mode(int(words["mode"]), refuse)
+    _check_size(stored, max_voxels, min_axis, refuse)
+    intervals, cell = _sampling(words, voxel_size, refuse)
     axes = tuple(int(words[name]) for name in ("mapc", "mapr", "maps"))
+    _check_stack(stored, intervals, axes, int(words["ispg"]), refuse)
+    angles = tuple(float(words["cellb"][name]) for name in ("alpha", "beta", "gamma"))
+    _check_cell(intervals, cell, angles, warnings, refuse)
     if sorted(axes) != [1, 2, 3]:
         raise refuse("HDR_AXES", f"axis order {axes} is no permutation of 1,2,3")
-    start_stored = [int(words[name]) for name in ("nxstart", "nystart", "nzstart")]
-    unsigned = mode == 0 and _imod_unsigned(raw, order)
-    if unsigned:
+    header = _decoded(words, raw, order, intervals, cell)
+    if header.unsigned_bytes:
         warnings.append(("W_MODE0_UNSIGNED", "read as uint8"))
-    header = MapHeader(
-        stored_shape=stored,
+    _check_position(header, warnings, refuse)
+    _check_layout(header, int(words["ispg"]), file_bytes, warnings, refuse)
+    return replace(header, warnings=tuple(warnings))
+
+
+def _sampling(words: np.void, voxel_size, refuse) -> tuple[tuple[int, ...], tuple[float, ...]]:
+    """Return M and the cell edges (x, y, z), those of the caller's voxel size where given."""
+    intervals = tuple(int(words[name]) for name in ("mx", "my", "mz"))
+    if voxel_size is not None:
+        intervals = tuple(max(m, 1) for m in intervals)
+        return intervals, tuple(v * m for v, m in zip(voxel_size, intervals, strict=True))
+    if min(intervals) < 1:
+        raise refuse("HDR_SAMPLING", f"MX,MY,MZ = {intervals}: voxel size undefined")
+    return intervals, tuple(float(words["cella"][axis]) for axis in "xyz")
+
+
+def _decoded(words: np.void, raw: bytes, order: str, intervals, cell) -> MapHeader:
+    """Gather the words; the axis numbers are known to be a permutation."""
+    axes = tuple(int(words[name]) for name in ("mapc", "mapr", "maps"))
+    start_stored = [int(words[name]) for name in ("nxstart", "nystart", "nzstart")]
+    mode = int(words["mode"])
+    return MapHeader(
+        stored_shape=tuple(int(words[name]) for name in ("nz", "ny", "nx")),
         axes=axes,
         mode=mode,
         byte_order=order,
@@ -182,13 +201,10 @@ def parse_header(
         cell=cell,
         origin_words=tuple(float(words["origin"][axis]) for axis in "xyz"),
         extended_bytes=int(words["nsymbt"]),
-        unsigned_bytes=unsigned,
+        unsigned_bytes=mode == 0 and _imod_unsigned(raw, order),
         statistics=tuple(float(words[name]) for name in ("dmin", "dmax", "dmean", "rms")),
         labels=_labels(words),
     )
-    _check_position(header, warnings, refuse)
-    _check_layout(header, int(words["ispg"]), file_bytes, warnings, refuse)
-    return MapHeader(**{**header.__dict__, "warnings": tuple(warnings)})
 
 
 def _plausible(raw: bytes, order: str) -> bool:
@@ -246,7 +262,7 @@ def _check_mode(mode: int, refuse) -> None:
         raise refuse("HDR_MODE", f"mode {mode} is not supported")
 
 
-def _check_size(stored: tuple[int, int, int], max_voxels: int, refuse) -> None:
+def _check_size(stored: tuple[int, int, int], max_voxels: int, min_axis: int, refuse) -> None:
     nz, ny, nx = stored
     if min(stored) < 1 or math.prod(stored) * 4 > 2**62:
         raise refuse("HDR_DIMENSIONS", f"sizes {nx} x {ny} x {nz} are impossible")
@@ -254,13 +270,23 @@ def _check_size(stored: tuple[int, int, int], max_voxels: int, refuse) -> None:
         raise refuse("HDR_DIM_LIMIT", f"{math.prod(stored)} voxels, limit is {max_voxels}")
     if nz == 1:
         raise refuse("HDR_NOT_3D", f"2-D image of {nx} x {ny}")
-    if min(stored) < MIN_AXIS:
-        raise refuse("HDR_DIM_SMALL", f"axis of {min(stored)} voxels, at least {MIN_AXIS} needed")
+    if min(stored) < min_axis:
+        raise refuse("HDR_DIM_SMALL", f"axis of {min(stored)} voxels, at least {min_axis} needed")
+
+
+def _check_stack(stored, intervals, axes, space_group: int, refuse) -> None:
+    """Refuse stacks before their cell is judged: writers disagree what the cell of one is."""
+    sections = stored[0]
+    if 401 <= space_group <= 630:
+        along = intervals[axes[2] - 1] if axes[2] in (1, 2, 3) else 0
+        if sections not in (intervals[2], along):
+            raise refuse("HDR_STACK", f"stack of {sections // max(intervals[2], 1)} volumes")
+    elif space_group == 0 and intervals[2] == 1 and intervals[0] == stored[2]:
+        # The image-stack convention; a sloppy M = 1,1,1 is something else.
+        raise refuse("HDR_NOT_3D", f"stack of {sections} images")
 
 
 def _check_cell(intervals, cell, angles, warnings: list, refuse) -> None:
-    if min(intervals) < 1:
-        raise refuse("HDR_SAMPLING", f"MX,MY,MZ = {intervals}: voxel size undefined")
     if not all(math.isfinite(edge) and edge > 0 for edge in cell):
         raise refuse("HDR_CELL", f"cell {cell} A is impossible")
     if angles == (0.0, 0.0, 0.0):
@@ -300,19 +326,12 @@ def _check_position(header: MapHeader, warnings: list, refuse) -> None:
 def _check_layout(
     header: MapHeader, space_group: int, file_bytes: int | None, warnings: list, refuse
 ) -> None:
-    extended, intervals = header.extended_bytes, header.intervals
+    extended = header.extended_bytes
     if extended < 0 or (file_bytes is not None and HEADER_BYTES + extended > file_bytes):
         raise refuse("HDR_NSYMBT", f"extended header of {extended} bytes does not fit")
-    if 401 <= space_group <= 630:
-        if header.stored_shape[0] != intervals[2]:
-            count = header.stored_shape[0] // max(intervals[2], 1)
-            raise refuse("HDR_STACK", f"stack of {count} volumes")
-    elif 2 <= space_group <= 230:
+    if 2 <= space_group <= 230:
         raise refuse("HDR_SPACEGROUP", f"space group {space_group}: not an EM map of P1")
-    elif space_group == 0 and intervals[2] == 1 and intervals[0] == header.shape[2]:
-        # The image-stack convention; a sloppy M = 1,1,1 is something else.
-        raise refuse("HDR_NOT_3D", f"stack of {header.stored_shape[0]} images")
-    elif space_group not in (0, 1):
+    if space_group not in (0, 1) and not 401 <= space_group <= 630:
         warnings.append(("W_SPACEGROUP", f"ISPG {space_group}"))
     if header.intervals != header.shape[::-1]:
         warnings.append(("W_M_NOT_N", f"M {header.intervals}, N {header.shape[::-1]}"))

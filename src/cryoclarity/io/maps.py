@@ -6,6 +6,8 @@ reader must judge odd, damaged and compressed files without holding them twice i
 
 from __future__ import annotations
 
+import gzip
+import logging
 import math
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
@@ -25,59 +27,50 @@ from cryoclarity.io.files import (
     gzip_bytes,
     unpacked_blocks,
 )
-from cryoclarity.io.map_header import HEADER_BYTES, MAX_VOXELS, MapHeader, parse_header
+from cryoclarity.io.map_header import (
+    HEADER_BYTES,
+    MAX_VOXELS,
+    MIN_AXIS,
+    MapHeader,
+    parse_header,
+)
 from cryoclarity.io.sniff import HEAD_BYTES, require_map, require_map_head
+from cryoclarity.io.value_statistics import DistinctValues, ValueStatistics
 
+LOGGER = logging.getLogger(__name__)
 EXTRA_BYTES_LIMIT = 1024
 UNBOUNDED = 1 << 62
 STATISTICS_TOLERANCE = 1e-2
 LARGEST_VALUE = 1e30
 SMALLEST_SPREAD = 1e-30
+# Bytes of the header by the rule of position that they serve: zeros in either byte order.
+POSITION_WORDS = {"nstart": slice(16, 28), "origin": slice(196, 208)}
 
 
-@dataclass
-class ValueStatistics:
-    """Minimum, maximum, mean and standard deviation of a stream of values.
+@dataclass(frozen=True)
+class MapLimits:
+    """What a map may be.
 
-    Blocks are merged by the parallel update of Chan, Golub & LeVeque (1979), so that a large
-    offset does not cost the precision of the spread.
+    Attributes
+    ----------
+    max_voxels : int
+        Larger maps are refused before anything is allocated.
+    min_axis : int
+        Shortest axis, voxels.
+    min_distinct : int
+        With fewer distinct values, nearly all of them one value, a map is VAL_SPARSE; 0 turns
+        the test off, because masks are maps too.
+    constant_ok : bool
+        A map of one value is only warned about: scores of it are defined, if of no use.
+    nonfinite_ok : bool
+        NaN and infinities are only warned about: other programs mark voxels without a value so.
     """
 
-    count: int = 0
-    minimum: float = math.inf
-    maximum: float = -math.inf
-    mean: float = 0.0
-    squares: float = 0.0
-    nonfinite: int = 0
-    first_nonfinite: int = -1
-
-    def update(self, values: np.ndarray) -> None:
-        """Take in one block of values, any shape, any real type."""
-        with np.errstate(invalid="ignore"):  # a signalling NaN is counted below
-            values = values.astype(np.float64).ravel()
-        bad = ~np.isfinite(values)
-        if bad.any():
-            if not self.nonfinite:
-                self.first_nonfinite = self.count + int(np.argmax(bad))
-            self.nonfinite += int(bad.sum())
-            self.count += int(bad.sum())
-            values = values[~bad]
-        if not values.size:
-            return
-        seen = self.count - self.nonfinite
-        mean = float(values.mean())
-        delta = mean - self.mean
-        total = seen + values.size
-        self.squares += float(((values - mean) ** 2).sum()) + delta**2 * seen * values.size / total
-        self.mean += delta * values.size / total
-        self.count += values.size
-        self.minimum = min(self.minimum, float(values.min()))
-        self.maximum = max(self.maximum, float(values.max()))
-
-    @property
-    def standard_deviation(self) -> float:
-        """Population standard deviation of the finite values."""
-        return math.sqrt(self.squares / max(self.count - self.nonfinite, 1))
+    max_voxels: int = MAX_VOXELS
+    min_axis: int = MIN_AXIS
+    min_distinct: int = 0
+    constant_ok: bool = False
+    nonfinite_ok: bool = False
 
 
 @dataclass(frozen=True)
@@ -95,6 +88,7 @@ def read_map(
     voxel_size: tuple[float, float, float] | None = None,
     max_voxels: int = MAX_VOXELS,
     constant_ok: bool = False,
+    nonfinite_ok: bool = False,
 ) -> Volume:
     """Read a map, plain or gzip, whatever its axis order, byte order and mode.
 
@@ -105,9 +99,8 @@ def read_map(
     path : path
     voxel_size : (x, y, z) angstrom, optional
         Replaces the voxel size of the header, also where its cell is zero.
-    max_voxels : int
-    constant_ok : bool
-        Take a map of one value with a warning: scores of it are defined, if of no use.
+    max_voxels, constant_ok, nonfinite_ok
+        As of :class:`MapLimits`.
 
     Returns
     -------
@@ -126,9 +119,8 @@ def read_map(
             stored.append(np.empty(math.prod(header.stored_shape), dtype=np.float32))
         stored[0][position : position + values.size] = values
 
-    scan = scan_map(
-        path, voxel_size=voxel_size, max_voxels=max_voxels, sink=keep, constant_ok=constant_ok
-    )
+    limits = MapLimits(max_voxels, constant_ok=constant_ok, nonfinite_ok=nonfinite_ok)
+    scan = scan_map(path, voxel_size=voxel_size, limits=limits, sink=keep)
     density = stored[0].reshape(scan.header.stored_shape).transpose(scan.header.transposition)
     return Volume(np.ascontiguousarray(density), scan.header.grid, scan.header, scan.warnings)
 
@@ -137,18 +129,19 @@ def scan_map(
     path: str | Path,
     *,
     voxel_size: tuple[float, float, float] | None = None,
-    max_voxels: int = MAX_VOXELS,
-    sink=None,
-    constant_ok: bool = False,
+    limits: MapLimits | None = None,
+    sink: Callable[[MapHeader, int, np.ndarray], None] | None = None,
 ) -> MapScan:
     """Check a map file from the first to the last byte in one pass and little memory.
 
     Parameters
     ----------
+    path : path
+    voxel_size : (x, y, z) angstrom, optional
+        As of :func:`read_map`.
+    limits : MapLimits, optional
     sink : callable (header, position, values), optional
         Receives the values in stored order; `position` counts values.
-    constant_ok : bool
-        As of :func:`read_map`.
 
     Raises
     ------
@@ -163,9 +156,8 @@ def scan_map(
         packed=size is None,
         file_bytes=size,
         voxel_size=voxel_size,
-        max_voxels=max_voxels,
+        limits=limits,
         sink=sink,
-        constant_ok=constant_ok,
     )
 
 
@@ -176,9 +168,8 @@ def scan_blocks(
     packed: bool,
     file_bytes: int | None = None,
     voxel_size: tuple[float, float, float] | None = None,
-    max_voxels: int = MAX_VOXELS,
-    sink=None,
-    constant_ok: bool = False,
+    limits: MapLimits | None = None,
+    sink: Callable[[MapHeader, int, np.ndarray], None] | None = None,
 ) -> MapScan:
     """Check a map whose unpacked bytes come as a stream; see :func:`scan_map`.
 
@@ -195,6 +186,7 @@ def scan_blocks(
         Size of a plain file where it is known.
     """
     path = Path(file)
+    limits = limits or MapLimits()
     head = _first_bytes(blocks)
     require_map_head(head[:HEAD_BYTES], path)
     header = parse_header(
@@ -202,26 +194,33 @@ def scan_blocks(
         file=str(path),
         file_bytes=file_bytes,
         voxel_size=voxel_size,
-        max_voxels=max_voxels,
+        max_voxels=limits.max_voxels,
+        min_axis=limits.min_axis,
     )
-    statistics = ValueStatistics()
+    statistics, distinct = ValueStatistics(), DistinctValues(limits.min_distinct)
 
     def take(position: int, values: np.ndarray) -> None:
         statistics.update(values)
+        distinct.update(values)
         if sink is not None:
             sink(header, position, values)
 
     extra = _decode(header, chain([head], blocks), path, packed, take)
     warnings = _all_warnings(header, statistics, extra)
-    if constant_ok and statistics.minimum == statistics.maximum and not statistics.nonfinite:
-        warnings = (*warnings, ("VAL_CONSTANT", f"all values are {statistics.minimum:g}"))
-    else:
-        _check_values(statistics, header, path)
-    return MapScan(header, statistics, warnings)
+    warnings += _check_values(statistics, distinct, limits, header, path)
+    return MapScan(header, statistics, tuple(warnings))
 
 
-def read_header(path: str | Path) -> MapHeader:
+def read_header(
+    path: str | Path, *, voxel_size: tuple[float, float, float] | None = None
+) -> MapHeader:
     """Read the frame of a map without its values.
+
+    Parameters
+    ----------
+    path : path
+    voxel_size : (x, y, z) angstrom, optional
+        As of :func:`read_map`.
 
     Raises
     ------
@@ -229,7 +228,8 @@ def read_header(path: str | Path) -> MapHeader:
         FILE_* or HDR_*.
     """
     require_map(path)
-    return parse_header(_first_bytes(unpacked_blocks(path, UNBOUNDED)), file=str(path))
+    head = _first_bytes(unpacked_blocks(path, UNBOUNDED))
+    return parse_header(head, file=str(path), voxel_size=voxel_size)
 
 
 def _first_bytes(blocks: Iterator[bytes]) -> bytes:
@@ -302,27 +302,50 @@ def _check_extra(extra: int, path: Path, packed: bool) -> None:
         raise InputError(f"{extra} or more bytes after the declared data", code=code, file=path)
 
 
-def _check_values(statistics: ValueStatistics, header: MapHeader, path: Path) -> None:
-    if statistics.nonfinite:
-        index = np.unravel_index(statistics.first_nonfinite, header.stored_shape)
-        place = [int(index[axis]) for axis in header.transposition][::-1]
-        raise InputError(
-            f"{statistics.nonfinite} non-finite values, first at x,y,z = {place}",
-            code="VAL_NONFINITE",
-            file=path,
-        )
+def _check_values(
+    statistics: ValueStatistics,
+    distinct: DistinctValues,
+    limits: MapLimits,
+    header: MapHeader,
+    path: Path,
+) -> list[tuple[str, str]]:
+    """Refuse values that cannot be used, or warn where the caller can use them."""
+    warnings = []
     low, high = statistics.minimum, statistics.maximum
-    if low == high:
-        raise InputError(f"all values are {low}", code="VAL_CONSTANT", file=path)
+    for code, message, tolerated in (
+        ("VAL_NONFINITE", _nonfinite(statistics, header), limits.nonfinite_ok),
+        ("VAL_CONSTANT", f"all values are {low:g}" if low == high else "", limits.constant_ok),
+    ):
+        if message and not tolerated:
+            raise InputError(message, code=code, file=path)
+        if message:
+            warnings.append((code, message))
+    if warnings:
+        return warnings
     if max(abs(low), abs(high)) > LARGEST_VALUE or high - low < SMALLEST_SPREAD:
         raise InputError(
-            f"values from {low} to {high} cannot be normalised in float32",
+            f"values from {low:g} to {high:g} cannot be normalised in float32",
             code="VAL_RANGE",
             file=path,
         )
+    sparse = distinct.sparse()
+    if sparse:
+        message = f"only {sparse[0]} voxels differ from {sparse[1]:g}"
+        raise InputError(message, code="VAL_SPARSE", file=path)
+    return warnings
 
 
-def _all_warnings(header: MapHeader, statistics: ValueStatistics, extra: int):
+def _nonfinite(statistics: ValueStatistics, header: MapHeader) -> str:
+    if not statistics.nonfinite:
+        return ""
+    index = np.unravel_index(statistics.first_nonfinite, header.stored_shape)
+    place = [int(index[axis]) for axis in header.transposition][::-1]
+    return f"{statistics.nonfinite} non-finite values, first at x,y,z = {place}"
+
+
+def _all_warnings(
+    header: MapHeader, statistics: ValueStatistics, extra: int
+) -> list[tuple[str, str]]:
     warnings = list(header.warnings)
     if extra:
         warnings.append(("W_EXTRA_BYTES", f"{extra} extra bytes ignored"))
@@ -333,7 +356,7 @@ def _all_warnings(header: MapHeader, statistics: ValueStatistics, extra: int):
         for a, b in zip(header.statistics[:3], found, strict=True)
     ):
         warnings.append(("W_STATS", f"header says {header.statistics[:3]}, data say {found}"))
-    return tuple(warnings)
+    return warnings
 
 
 def write_map(
@@ -353,7 +376,8 @@ def write_map(
     label : str, optional
         One label line of at most 80 characters.
     canonical : bool
-        Write integer NSTART and ORIGIN 0 where the position allows it, whatever the input had.
+        Write integer NSTART and ORIGIN 0 where the position allows it, whatever the input had;
+        elsewhere both kinds, with a warning in the log.
     """
     density = np.ascontiguousarray(volume.density, dtype=np.float32)
     with atomic_path(path) as temporary:
@@ -376,6 +400,12 @@ def _write_frame(words: np.recarray, volume: Volume, canonical: bool) -> None:
         intervals, cell = header.intervals, header.cell
     else:
         start, origin = canonical_position(volume.grid)
+        if canonical and any(origin):
+            LOGGER.warning(
+                "the map lies off whole voxels at %s A: NSTART and ORIGIN are both written, "
+                "and readers of NSTART show it up to half a voxel off",
+                tuple(round(value, 4) for value in origin),
+            )
         intervals, cell = volume.grid.shape[::-1], volume.grid.extent
     words.ispg = 1
     words.mx, words.my, words.mz = intervals
@@ -396,3 +426,34 @@ def canonical_position(grid: Grid) -> tuple[tuple[int, int, int], tuple[float, f
     if all(abs(step - whole) <= 1e-3 for step, whole in zip(steps, start, strict=True)):
         return start, (0.0, 0.0, 0.0)
     return start, grid.origin
+
+
+def reframe_map(path: str | Path, out: str | Path, frame: str) -> None:
+    """Copy a map file with its position words reduced to those of one rule.
+
+    Readers that prefer ORIGIN and readers that prefer NSTART then agree on the place. All other
+    bytes stay.
+
+    Parameters
+    ----------
+    path, out : path
+        A name of `out` that ends in .gz is compressed.
+    frame : 'origin', 'nstart' or 'zero'
+        'origin' clears NSTART, 'nstart' clears ORIGIN, 'zero' both.
+
+    Raises
+    ------
+    InputError
+        FILE_* or HDR_*, also when the map cannot be read in that frame.
+    """
+    blocks = unpacked_blocks(path, UNBOUNDED)
+    head = bytearray(_first_bytes(blocks))
+    for name, words in POSITION_WORDS.items():
+        if frame != name:
+            head[words] = bytes(12)
+    parse_header(bytes(head), file=str(path))
+    with atomic_path(out) as temporary, temporary.open("wb") as handle:
+        packed = str(out).endswith(".gz")
+        with gzip.GzipFile("", "wb", 6, handle, mtime=0) if packed else handle as stream:
+            for block in chain([bytes(head)], blocks):
+                stream.write(block)

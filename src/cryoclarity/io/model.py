@@ -6,6 +6,8 @@ gemmi never sees a file: the text is unpacked, told apart and judged first (see
 
 from __future__ import annotations
 
+import logging
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -16,23 +18,23 @@ import numpy as np
 from cryoclarity.errors import InputError
 from cryoclarity.io.atoms import Atoms
 from cryoclarity.io.files import write_text
-from cryoclarity.io.model_text import ModelText, check_pdb, numbers_of, read_model_text
+from cryoclarity.io.model_text import MAX_ATOMS, MAX_MODEL_BYTES, number_or_nan, read_model_text
+from cryoclarity.io.pdb_records import PdbRecords
+from cryoclarity.io.site_table import (
+    CATEGORY,
+    SITE_TAGS,
+    UNKNOWN,
+    LongTable,
+    SiteTable,
+    residue_runs,
+    split_long_table,
+)
 
-MAX_ATOMS = 2_000_000
+LOGGER = logging.getLogger(__name__)
 ION_ATOMS = 1
 # What gemmi raised on damaged files; whatever it is, the text is at fault.
 PARSER_ERRORS = (RuntimeError, ValueError, IndexError, OSError, MemoryError)
-CATEGORY = "_atom_site."
-COORDINATE_TAGS = ("Cartn_x", "Cartn_y", "Cartn_z")
-# A tag, the tag that can stand in for it, and the value where neither is there.
-NEEDED_TAGS = (
-    ("label_atom_id", "auth_atom_id", None),
-    ("label_comp_id", "auth_comp_id", None),
-    ("label_asym_id", "auth_asym_id", None),
-    ("label_alt_id", None, "."),
-)
-# Single letters that stand for an element where a file names none.
-ELEMENT_LETTERS = "CNOSPH"
+RESOLUTION_TAGS = ("_em_3d_reconstruction.resolution", "_refine.ls_d_res_high")
 # Nucleotides of old files that the table of residues does not know.
 OLD_NUCLEOTIDES = frozenset({"T", "ADE", "CYT", "GUA", "THY", "URA", "URI"})
 
@@ -50,6 +52,8 @@ class ModelFile:
         Number of models in the file.
     entry_id : str
         PDB id in lower case as the file names it, or ''.
+    resolution : float or None
+        As the file states it, angstrom.
     warnings : tuple of (code, message)
     """
 
@@ -57,6 +61,7 @@ class ModelFile:
     format: str
     models: int
     entry_id: str
+    resolution: float | None = None
     warnings: tuple[tuple[str, str], ...] = ()
 
 
@@ -80,21 +85,35 @@ def read_atoms(path: str | Path) -> Atoms:
     return read_model(path).atoms
 
 
-def read_model(path: str | Path) -> ModelFile:
+def read_model(
+    path: str | Path, *, max_atoms: int = MAX_ATOMS, max_bytes: int = MAX_MODEL_BYTES
+) -> ModelFile:
     """Read a model with what is to be known about its file; see :func:`read_atoms`.
+
+    Parameters
+    ----------
+    path : path
+    max_atoms, max_bytes : int
+        Larger models are refused, so that no file can fill the memory.
 
     Raises
     ------
     InputError
         FILE_* or MOD_*.
     """
-    content = read_model_text(path)
-    parse = _parse_mmcif if content.format == "mmcif" else _parse_pdb
+    content = read_model_text(path, max_bytes)
+    source: _Mmcif | _Pdb
+    if content.format == "mmcif":
+        source = _Mmcif(content.text, path, max_atoms)
+    else:
+        source = _Pdb(content.text, path)
+    parts, count = [], 0
     try:
-        structure, entry_id, warnings = parse(content, path)
-        count = structure[0].count_atom_sites() if len(structure) else 0
-        # Damaged names show only when they are decoded.
-        atoms = _atoms_of(structure[0]) if 0 < count <= MAX_ATOMS else None
+        for part in source.parts():
+            parts.append(part)
+            count += len(part["name"])
+            if count > max_atoms:
+                break
     except PARSER_ERRORS as error:
         cut = not content.text.endswith("\n")
         raise InputError(
@@ -102,145 +121,160 @@ def read_model(path: str | Path) -> ModelFile:
             code="MOD_TRUNCATED" if cut else "MOD_SYNTAX",
             file=path,
         ) from error
-    if count > MAX_ATOMS:
-        raise InputError(f"{count} atoms, limit is {MAX_ATOMS}", code="MOD_SIZE", file=path)
-    if atoms is None:
+    if count > max_atoms:
+        raise InputError(f"{count} or more atoms, limit is {max_atoms}", code="MOD_SIZE", file=path)
+    if not count:
         raise InputError("no atoms", code="MOD_NO_ATOMS", file=path)
-    if len(structure) > 1:
-        warnings.append(("W_MULTI_MODEL", f"{len(structure)} models, the first is used"))
+    warnings = list(source.warnings)
+    if source.models > 1:
+        warnings.append(("W_MULTI_MODEL", f"{source.models} models, the first is used"))
     return ModelFile(
-        atoms=atoms,
+        atoms=_assembled(parts),
         format=content.format,
-        models=len(structure),
-        entry_id=entry_id.strip().lower(),
+        models=source.models,
+        entry_id=source.entry_id.strip().lower(),
+        resolution=source.resolution,
         warnings=tuple(warnings),
     )
 
 
-def _parse_pdb(content: ModelText, path: str | Path):
-    text, warnings = check_pdb(content, path)
-    structure = gemmi.read_pdb_string(text)
-    header = next((line for line in text.split("\n", 50) if line.startswith("HEADER")), "")
-    return structure, header[62:66], warnings
+class _Pdb(PdbRecords):
+    """A PDB file, whose records gemmi turns into atoms piece by piece."""
+
+    def parts(self) -> Iterator[dict[str, np.ndarray]]:
+        """Yield columns of atoms; see :func:`_assembled`."""
+        for records, xyz in self.atoms():
+            structure = gemmi.read_pdb_string("\n".join(records) + "\nEND\n")
+            yield _pdb_columns(structure[0], xyz, self.path)
 
 
-def _parse_mmcif(content: ModelText, path: str | Path):
-    document = gemmi.cif.read_string(content.text)
-    blocks = [block for block in document if len(block.find_values(CATEGORY + "Cartn_x"))]
-    if len(blocks) > 1:
-        names = " ".join(block.name for block in blocks)
-        raise InputError(
-            f"atoms in {len(blocks)} data blocks: {names}", code="MOD_MULTI_BLOCK", file=path
-        )
-    if not blocks:
-        for block in document:
-            _check_columns(block, path)
-        raise InputError("no atoms", code="MOD_NO_ATOMS", file=path)
-    block = blocks[0]
-    _check_columns(block, path)
-    columns = [list(block.find_values(CATEGORY + tag)) for tag in COORDINATE_TAGS]
-    numbers_of(columns, [str(i + 1) for i in range(len(columns[0]))], path)
-    warnings = _complete_columns(block)
-    entry_id = gemmi.cif.as_string(block.find_value("_entry.id") or "")
-    return gemmi.make_structure_from_block(block), entry_id, warnings
+def _pdb_columns(model: gemmi.Model, xyz: np.ndarray, path: str | Path) -> dict[str, np.ndarray]:
+    residues = [(chain.name, residue) for chain in model for residue in chain]
+    atoms = [atom for _, residue in residues for atom in residue]
+    repeats = [len(residue) for _, residue in residues]
+    # gemmi gathers chains; the serials remember the file.
+    order = np.argsort([atom.serial for atom in atoms], kind="stable")
+    read = np.array([atom.pos.tolist() for atom in atoms])[order]
+    if len(read) != len(xyz) or not np.allclose(read, xyz, rtol=0, atol=1e-3):
+        raise InputError("coordinates are read in two ways", code="MOD_COORDS", file=path)
+    of_residue = {
+        "residue_name": [residue.name for _, residue in residues],
+        "chain": [chain for chain, _ in residues],
+        "residue_number": [residue.seqid.num or 0 for _, residue in residues],
+        "insertion_code": [residue.seqid.icode.strip() for _, residue in residues],
+    }
+    of_atom = {
+        "element": [atom.element.name.upper() for atom in atoms],
+        "name": [atom.name for atom in atoms],
+        "altloc": [atom.altloc.strip("\0") for atom in atoms],
+        "occupancy": [atom.occ for atom in atoms],
+        "b_iso": [atom.b_iso for atom in atoms],
+    }
+    columns = {name: np.repeat(np.array(column), repeats) for name, column in of_residue.items()}
+    columns |= {name: np.array(column) for name, column in of_atom.items()}
+    return {name: column[order] for name, column in columns.items()} | {"xyz": xyz}
 
 
-def _check_columns(block: gemmi.cif.Block, path: str | Path) -> None:
-    """Refuse an atom table that lacks what cannot be made up."""
-    tags = {tag.lower() for tag in block.get_mmcif_category_names()}
-    if CATEGORY not in tags:
-        return
-    for tag in COORDINATE_TAGS:
-        if not len(block.find_values(CATEGORY + tag)):
-            if any(len(block.find_values(CATEGORY + other)) for other in COORDINATE_TAGS):
-                raise InputError(f"{CATEGORY}{tag} is missing", code="MOD_COLUMNS", file=path)
-            return  # an empty table: no atoms
-    for tag, other, default in NEEDED_TAGS:
-        if default is None and not any(
-            len(block.find_values(CATEGORY + name)) for name in (tag, other)
-        ):
-            raise InputError(f"{CATEGORY}{tag} is missing", code="MOD_COLUMNS", file=path)
+class _Mmcif:
+    """An mmCIF file: gemmi reads the grammar, the columns of the one atom table are ours."""
+
+    def __init__(self, text: str, path: str | Path, max_atoms: int) -> None:
+        self.text, self.path, self.max_atoms = text, path, max_atoms
+        self.entry_id = ""
+        self.resolution: float | None = None
+        self.table = SiteTable(path)
+
+    @property
+    def models(self) -> int:
+        """Number of models seen."""
+        return len(self.table.models)
+
+    @property
+    def warnings(self) -> list[tuple[str, str]]:
+        """What was made up, as (code, message)."""
+        return self.table.warnings()
+
+    def parts(self) -> Iterable[dict[str, np.ndarray]]:
+        """Return columns of atoms; see :func:`_assembled`.
+
+        A long table is cut into pieces of whole lines, each parsed as a document of its own,
+        because a document takes some 30 bytes for every cell. Where lines are no rows, the file
+        is parsed as a whole.
+        """
+        table = split_long_table(self.text)
+        if table is not None:
+            try:
+                block = self._block(table.rest)
+                if len(block.find_values(CATEGORY + "Cartn_x")) == 1:
+                    return self._pieces(table)
+            except PARSER_ERRORS:
+                LOGGER.debug("lines of the atom table are no rows", exc_info=True)
+        self.table = SiteTable(self.path)
+        return [self._part(self._block(self.text))]
+
+    def _pieces(self, table: LongTable) -> list[dict[str, np.ndarray]]:
+        parts, count = [], 0
+        for rows in table.rows():
+            parts.append(self._part(gemmi.cif.read_string(rows).sole_block()))
+            count += len(parts[-1]["name"])
+            if count > self.max_atoms:
+                break
+        return parts
+
+    def _block(self, text: str) -> gemmi.cif.Block:
+        document = gemmi.cif.read_string(text)
+        blocks = [block for block in document if len(block.find_values(CATEGORY + "Cartn_x"))]
+        if len(blocks) > 1:
+            names = " ".join(block.name for block in blocks)
+            message = f"atoms in {len(blocks)} data blocks: {names}"
+            raise InputError(message, code="MOD_MULTI_BLOCK", file=self.path)
+        if not blocks:
+            for block in document:
+                self.table.check_columns(_site_columns(block))
+            raise InputError("no atoms", code="MOD_NO_ATOMS", file=self.path)
+        self.entry_id = gemmi.cif.as_string(blocks[0].find_value("_entry.id") or "")
+        stated = (number_or_nan(blocks[0].find_value(tag) or "") for tag in RESOLUTION_TAGS)
+        self.resolution = next((value for value in stated if value > 0), None)
+        return blocks[0]
+
+    def _part(self, block: gemmi.cif.Block) -> dict[str, np.ndarray]:
+        columns = self.table.columns(_site_columns(block))
+        columns["element"] = _known_symbols(columns["element"])
+        return columns
 
 
-def _complete_columns(block: gemmi.cif.Block) -> list[tuple[str, str]]:
-    """Number the rows in file order and add columns that the parser asks for."""
-    count = len(block.find_values(CATEGORY + "Cartn_x"))
-    _set_column(block, "id", [str(i + 1) for i in range(count)])
-    for tag, other, default in NEEDED_TAGS:
-        if len(block.find_values(CATEGORY + tag)):
-            continue
-        stand_in = list(block.find_values(CATEGORY + other)) if other else [default] * count
-        _set_column(block, tag, stand_in)
-    known = list(block.find_values(CATEGORY + "type_symbol"))
-    missing = [i for i in range(count) if not known or known[i] in ("?", ".")]
-    if not missing:
-        return []
-    names = block.find_values(CATEGORY + "label_atom_id")
-    elements = known or ["X"] * count
-    for i in missing:
-        elements[i] = element_of(gemmi.cif.as_string(names[i]))
-    _set_column(block, "type_symbol", elements)
-    return [("W_ELEMENT", f"elements of {len(missing)} atoms derived from their names")]
+def _site_columns(block: gemmi.cif.Block) -> dict[str, list[str]]:
+    """Return the columns of the atom table by tag, those without a row left out; unquoted."""
+    columns = {}
+    for tag in SITE_TAGS:
+        cells = list(block.find_values(CATEGORY + tag))
+        if cells:
+            strings = {cell: _string(cell) for cell in set(cells)}
+            columns[tag] = [strings[cell] for cell in cells]
+    return columns
 
 
-def _set_column(block: gemmi.cif.Block, tag: str, values: list[str]) -> None:
-    column = block.find_values(CATEGORY + tag)
-    if len(column):
-        for i, value in enumerate(values):
-            column[i] = value
-        return
-    loop = block.find_loop(CATEGORY + "Cartn_x").get_loop()
-    if loop is None:  # a single atom, written as pairs
-        block.set_pair(CATEGORY + tag, values[0])
-        return
-    loop.add_columns([CATEGORY + tag], value="?")
-    column = block.find_values(CATEGORY + tag)
-    for i, value in enumerate(values):
-        column[i] = value
+def _string(cell: str) -> str:
+    """Return a cell without its quotes; an unquoted ? or . stays what it is."""
+    return cell if cell in UNKNOWN else gemmi.cif.as_string(cell)
 
 
-def element_of(name: str) -> str:
-    """Return the element that an atom's name starts with, 'X' if none of C N O S P H does."""
-    letters = name.lstrip("0123456789'\"").upper()
-    return letters[0] if letters and letters[0] in ELEMENT_LETTERS else "X"
+def _known_symbols(symbols: np.ndarray) -> np.ndarray:
+    known = {symbol: gemmi.Element(symbol).name.upper() for symbol in set(symbols.tolist())}
+    return np.array([known[symbol] for symbol in symbols.tolist()])
 
 
-def _atoms_of(model: gemmi.Model) -> Atoms:
-    rows = []
-    residues = [(chain, residue) for chain in model for residue in chain]
-    for index, (chain, residue) in enumerate(residues):
-        kind = _kind(residue.name, len(residue))
-        number, code = residue.seqid.num, residue.seqid.icode.strip()
-        for atom in residue:
-            rows.append(
-                (
-                    atom.serial,
-                    atom.pos.tolist(),
-                    atom.element.name.upper(),
-                    atom.element.atomic_number,
-                    atom.name,
-                    residue.name,
-                    chain.name,
-                    number,
-                    code,
-                    atom.altloc.strip("\0"),
-                    atom.occ,
-                    atom.b_iso,
-                    kind,
-                    index,
-                )
-            )
-    rows.sort(key=lambda row: row[0])  # gemmi gathers chains; the serials remember the file
-    _, *columns = zip(*rows, strict=True)
-    arrays = [np.array(column) for column in columns]
-    arrays[-1] = _by_appearance(arrays[-1])
-    return Atoms(*arrays)
-
-
-def _by_appearance(index: np.ndarray) -> np.ndarray:
-    """Renumber labels (n,) in the order in which they first appear."""
-    _, first, inverse = np.unique(index, return_index=True, return_inverse=True)
-    return np.argsort(np.argsort(first))[inverse]
+def _assembled(parts: list[dict[str, np.ndarray]]) -> Atoms:
+    """Join pieces of columns in file order and add what follows from them."""
+    columns = {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
+    number = residue_runs(columns)
+    sizes = np.bincount(number)
+    first = np.unique(number, return_index=True)[1]
+    names = columns["residue_name"][first].tolist()
+    kinds = np.array([_kind(name, size) for name, size in zip(names, sizes, strict=True)])
+    symbols = {name: gemmi.Element(name).atomic_number for name in set(columns["element"].tolist())}
+    atomic_number = np.array([symbols[name] for name in columns["element"].tolist()])
+    return Atoms(**columns, atomic_number=atomic_number, kind=kinds[number], residue_index=number)
 
 
 def _kind(residue_name: str, atoms: int) -> str:

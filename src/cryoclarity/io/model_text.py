@@ -6,24 +6,26 @@ structure. What is wrong is found here, in the text.
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 
 from cryoclarity.errors import InputError
-from cryoclarity.io.files import read_bytes
-from cryoclarity.io.sniff import UTF8_MARK, content_of, refuse_container
+from cryoclarity.io.files import GZIP_MAGIC, check_regular, unpacked_blocks
+from cryoclarity.io.sniff import UTF8_MARK, Content, content_of, read_head, refuse_container
 
-MAX_MODEL_BYTES = 2_000_000_000
+# Text and its lines stand in memory together, which a reader of any file must keep below 1 GB.
+MAX_MODEL_BYTES = 300_000_000
+MAX_ATOMS = 2_000_000
+LARGEST_UNPACKED = 2_000_000_000
 LEAST_CAP = 64 << 20
 LARGEST_RATIO = 200
+HEAD_BYTES = 1 << 20
 MAX_COORDINATE = 1e5  # angstrom
-COORDINATE_FIELDS = ((30, 38), (38, 46), (46, 54))
-SERIAL_FIELD = (6, 11)
-ATOM_RECORDS = ("ATOM  ", "HETATM")
-HYBRID_BASE = 36
-DECIMAL_SERIALS = 100_000
+# What a number looks like; Python reads more (1_0, digits of other scripts) than parsers do.
+NUMBER = re.compile(r"\s*[+-]?(\d+[.]?\d*|[.]\d+)([eE][+-]?\d+)?\s*", re.ASCII)
 
 
 @dataclass(frozen=True)
@@ -41,37 +43,63 @@ class ModelText:
     format: str
 
 
-def read_model_text(path: str | Path) -> ModelText:
+def read_model_text(path: str | Path, max_bytes: int = MAX_MODEL_BYTES) -> ModelText:
     """Read, unpack and decode a model file, whatever its suffix says.
 
     Raises
     ------
     InputError
-        FILE_*, MOD_FORMAT, MOD_ENCODING or MOD_NO_ATOMS (nothing but white space).
+        FILE_*, MOD_FORMAT, MOD_ENCODING, MOD_SIZE or MOD_NO_ATOMS (nothing but white space).
     """
-    path = Path(path)
-    packed = path.stat().st_size if path.is_file() else 0
-    cap = min(MAX_MODEL_BYTES, max(LEAST_CAP, LARGEST_RATIO * packed))
-    data = read_bytes(path, cap)
-    found = content_of(data[: 1 << 20])
-    refuse_container(found, path)
-    if found.kind == "encoding":
-        raise InputError(f"text has {found.detail}", code="MOD_ENCODING", file=path)
+    path = check_regular(path)
+    found = content_of(read_head(path, HEAD_BYTES))
+    _require_model(found, path)
+    data = _unpacked(path, max_bytes)
+    if found.kind == "blank":  # perhaps only its beginning is
+        found = content_of(bytes(data.lstrip()[:HEAD_BYTES]))
+        _require_model(found, path)
     if found.kind == "blank":
         raise InputError("no atoms, only white space", code="MOD_NO_ATOMS", file=path)
-    if found.kind not in ("mmcif", "pdb"):
-        raise InputError(
-            f"not mmCIF and not PDB ({found.kind} '{found.detail}')", code="MOD_FORMAT", file=path
-        )
-    if b"\0" in data:
-        place = data.index(b"\0")
+    place = data.find(b"\0")
+    if place >= 0:
         raise InputError(f"text has a NUL byte at {place}", code="MOD_ENCODING", file=path)
-    data = data.removeprefix(UTF8_MARK)
+    if data.startswith(UTF8_MARK):
+        del data[: len(UTF8_MARK)]
     try:
         text = data.decode("utf-8")
     except UnicodeDecodeError:
         text = data.decode("latin-1")  # names of authors in old files
-    return ModelText(text.replace("\r\n", "\n").replace("\r", "\n"), found.kind)
+    del data
+    if "\r" in text:
+        text = text.replace("\r\n", "\n").replace("\r", "\n")
+    return ModelText(text, found.kind)
+
+
+def _require_model(found: Content, path: Path) -> None:
+    refuse_container(found, path)
+    if found.kind == "encoding":
+        raise InputError(f"text has {found.detail}", code="MOD_ENCODING", file=path)
+    if found.kind not in ("mmcif", "pdb", "blank"):
+        raise InputError(
+            f"not mmCIF and not PDB ({found.kind} '{found.detail}')", code="MOD_FORMAT", file=path
+        )
+
+
+def _unpacked(path: Path, max_bytes: int) -> bytearray:
+    """Return the unpacked bytes; of a file that holds too many, count on without keeping them."""
+    size = path.stat().st_size
+    with path.open("rb") as handle:
+        packed = handle.read(2) == GZIP_MAGIC
+    cap = min(LARGEST_UNPACKED, max(LEAST_CAP, LARGEST_RATIO * size)) if packed else max_bytes
+    data, total = bytearray(), 0
+    if packed or size <= max_bytes:
+        for block in unpacked_blocks(path, cap):
+            total += len(block)
+            if total <= max_bytes:
+                data += block
+    if max(total, 0 if packed else size) > max_bytes:
+        raise InputError(f"more than {max_bytes} bytes of text", code="MOD_SIZE", file=path)
+    return data
 
 
 def numbers_of(columns: list[list[str]], names: list[str], path: str | Path) -> np.ndarray:
@@ -87,10 +115,14 @@ def numbers_of(columns: list[list[str]], names: list[str], path: str | Path) -> 
     InputError
         MOD_COORDS for a text that is no finite number, MOD_COORD_RANGE beyond 1e5 A.
     """
-    try:
-        xyz = np.array([np.array(column, dtype=np.float64) for column in columns]).T
-    except ValueError:
-        xyz = np.array([[_number(text) for text in column] for column in columns]).T
+    joined = "".join(map("".join, columns))
+    if "_" in joined or not joined.isascii():
+        xyz = _strict(columns)
+    else:
+        try:
+            xyz = np.array([np.array(column, dtype=np.float64) for column in columns]).T
+        except ValueError:
+            xyz = _strict(columns)
     bad = ~np.isfinite(xyz)
     if bad.any():
         atom, axis = np.argwhere(bad)[0]
@@ -104,85 +136,10 @@ def numbers_of(columns: list[list[str]], names: list[str], path: str | Path) -> 
     return xyz
 
 
-def _number(text: str) -> float:
-    try:
-        return float(text)
-    except ValueError:
-        return float("nan")
+def _strict(columns: list[list[str]]) -> np.ndarray:
+    return np.array([[number_or_nan(text) for text in column] for column in columns]).T
 
 
-def check_pdb(model: ModelText, path: str | Path) -> tuple[str, list[tuple[str, str]]]:
-    """Judge the records of a PDB file and number its atoms in file order.
-
-    Returns
-    -------
-    text : str
-        The records with serial numbers 1, 2, 3, ... so that file order survives a parser that
-        sorts atoms into chains.
-    warnings : list of (code, message)
-
-    Raises
-    ------
-    InputError
-        MOD_NO_ATOMS, MOD_TRUNCATED, MOD_COORDS or MOD_COORD_RANGE.
-    """
-    lines = model.text.split("\n")
-    end = next((i for i, line in enumerate(lines) if line[:6].rstrip() == "END"), len(lines))
-    after = sum(line[:6] in ATOM_RECORDS for line in lines[end + 1 :])
-    warnings = []
-    if after:
-        warnings.append(("W_TEXT_AFTER_END", f"{after} atom records after END ignored"))
-    lines = lines[:end]
-    places = [i for i, line in enumerate(lines) if line[:6] in ATOM_RECORDS]
-    if not places:
-        raise InputError("no atoms", code="MOD_NO_ATOMS", file=path)
-    _check_complete(lines, places, model.text, path)
-    names = [f"{lines[i][12:27].strip()} (line {i + 1})" for i in places]
-    columns = [[lines[i][a:b] for i in places] for a, b in COORDINATE_FIELDS]
-    _check_alignment(columns, names, path)
-    numbers_of(columns, names, path)
-    start, stop = SERIAL_FIELD
-    for serial, i in enumerate(places, start=1):
-        lines[i] = lines[i][:start] + hybrid_serial(serial) + lines[i][stop:]
-    return "\n".join(lines) + "\nEND\n", warnings
-
-
-def _check_complete(lines: list[str], places: list[int], text: str, path: str | Path) -> None:
-    for i in places:
-        if len(lines[i].rstrip()) >= COORDINATE_FIELDS[-1][1] - 1:
-            continue
-        if i == len(lines) - 1 and not text.endswith("\n"):
-            raise InputError(
-                f"file ends inside a record (line {i + 1})", code="MOD_TRUNCATED", file=path
-            )
-        raise InputError(
-            f"line {i + 1}: coordinate '{lines[i][30:54]}'", code="MOD_COORDS", file=path
-        )
-
-
-def _check_alignment(columns: list[list[str]], names: list[str], path: str | Path) -> None:
-    """Numbers stand right-justified; a blank at a field's end means shifted columns."""
-    for column in columns:
-        for text, name in zip(column, names, strict=True):
-            if text[-1:] == " " and text.strip():
-                raise InputError(
-                    f"atom {name}: coordinate '{text}' (columns are shifted)",
-                    code="MOD_COORDS",
-                    file=path,
-                )
-
-
-def hybrid_serial(number: int) -> str:
-    """Return a five-character serial: decimal up to 99999, then A0000, A0001, ... in base 36.
-
-    The hybrid-36 scheme of the cctbx project for more atoms than five digits can count.
-    """
-    if number < DECIMAL_SERIALS:
-        return f"{number:5d}"
-    rest = number - DECIMAL_SERIALS + 10 * HYBRID_BASE**4
-    digits = "0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZ"
-    text = ""
-    for _ in range(5):
-        rest, digit = divmod(rest, HYBRID_BASE)
-        text = digits[digit] + text
-    return text
+def number_or_nan(text: str) -> float:
+    """Return the number that a text spells in full, NaN when it spells none."""
+    return float(text) if NUMBER.fullmatch(text) else float("nan")

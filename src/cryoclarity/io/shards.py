@@ -4,12 +4,16 @@ A file holds ``input`` and ``target`` (N, b, b, b) float16, for labels also ``ma
 uint8, and per box ``origin`` (N, 3) int32, ``weight`` and ``padded`` (N,) float32. Root attributes
 say what the boxes are and from what they were made. Nothing is compressed: with boxes drawn at
 random an uncompressed half-precision chunk is the fastest to read.
+
+Boxes with many channels overlap too much to be stored one by one. Then the file holds the maps they
+are cut from, ``input`` (z, y, x, channels), ``target`` and ``mask`` (z, y, x), the attribute
+``layout`` says ``map``, and ``origin`` tells where each box of side ``box_size`` begins.
 """
 
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Protocol
 
@@ -23,6 +27,7 @@ SCHEMA_VERSION = 1
 BOX_ARRAYS = ("input", "target", "mask")
 COLUMNS = ("origin", "weight", "padded")
 REMEDY = "run the shards stage of this entry again"
+MAP_LAYOUT = "map"
 
 
 class BoxArray(Protocol):
@@ -65,18 +70,61 @@ def write_shard(
     counts = {name: array.shape[0] for name, array in arrays.items()}
     if len(set(counts.values())) != 1:
         raise ValueError(f"arrays differ in their number of boxes: {counts}")
+    return _write(path, arrays, attributes, _write_array)
+
+
+def write_map_shard(
+    path: str | Path,
+    arrays: Mapping[str, np.ndarray],
+    attributes: Mapping[str, str | int | float | tuple],
+) -> str:
+    """Write a shard of whole maps, from which boxes are cut when they are read.
+
+    Parameters
+    ----------
+    path : path
+    arrays : mapping of name to array
+        ``input`` (z, y, x, channels), ``target`` and ``mask`` (z, y, x); ``origin`` (N, 3) int32,
+        first voxels of the boxes, and the other `COLUMNS`.
+    attributes : mapping
+        With ``box_size``.
+
+    Returns
+    -------
+    str
+        sha256 of the file.
+
+    Raises
+    ------
+    ResourceError
+        DISK_*.
+    ValueError
+        If the maps differ in shape.
+    """
+    shapes = {name: arrays[name].shape[:3] for name in BOX_ARRAYS if name in arrays}
+    if len(set(shapes.values())) != 1:
+        raise ValueError(f"maps differ in shape: {shapes}")
+    # Channels last and contiguous: a row of a box is one read.
+    return _write(path, arrays, {**attributes, "layout": MAP_LAYOUT}, _write_whole)
+
+
+def _write(path: str | Path, arrays: Mapping, attributes: Mapping, write_array: Callable) -> str:
     with atomic_path(path) as temporary:
         with h5py.File(temporary, "w", libver="latest", track_times=False) as file:
             for name, array in arrays.items():
-                _write_array(file, name, array)
+                write_array(file, name, array)
             for name, value in {**attributes, "schema_version": SCHEMA_VERSION}.items():
                 file.attrs[name] = value
     return sha256_of(path)
 
 
+def _write_whole(file: h5py.File, name: str, array: BoxArray) -> None:
+    file.create_dataset(name, data=np.asarray(array), track_times=False)
+
+
 def _write_array(file: h5py.File, name: str, array: BoxArray) -> None:
     if name not in BOX_ARRAYS:
-        file.create_dataset(name, data=np.asarray(array), track_times=False)
+        _write_whole(file, name, array)
         return
     dataset = file.create_dataset(
         name, array.shape, array.dtype, chunks=(1, *array.shape[1:]), track_times=False
@@ -107,7 +155,8 @@ class ShardReader:
         return {**self.__dict__, "_file": None, "_pid": -1}
 
     def __len__(self) -> int:
-        return self._open()["input"].shape[0]
+        self._open()
+        return self._count()
 
     @property
     def attrs(self) -> dict[str, object]:
@@ -124,6 +173,8 @@ class ShardReader:
     def read(self, number: int) -> dict[str, np.ndarray]:
         """Return the arrays (b, b, b) of one box, as stored, with its entries of the columns.
 
+        A box of several channels is (channels, b, b, b).
+
         Raises
         ------
         IntegrityError
@@ -132,13 +183,25 @@ class ShardReader:
             When there is no such box.
         """
         file = self._open()
-        if not 0 <= number < file["input"].shape[0]:
-            raise IndexError(f"{self.path}: no box {number} among {file['input'].shape[0]}")
+        if not 0 <= number < self._count():
+            raise IndexError(f"{self.path}: no box {number} among {self._count()}")
+        where: object = number
+        if self._whole():
+            side = int(self._attributes["box_size"])
+            where = tuple(slice(s, s + side) for s in self._columns["origin"][number].tolist())
         try:
-            boxes = {name: file[name][number] for name in BOX_ARRAYS if name in file}
+            boxes = {name: file[name][where] for name in BOX_ARRAYS if name in file}
         except OSError as error:
             raise self._corrupt(f"box {number} cannot be read: {error}") from error
+        if self._whole():
+            boxes["input"] = np.moveaxis(boxes["input"], -1, 0)
         return boxes | {name: column[number] for name, column in self._columns.items()}
+
+    def _whole(self) -> bool:
+        return self._attributes.get("layout") == MAP_LAYOUT
+
+    def _count(self) -> int:
+        return len(self._columns["origin"]) if self._whole() else self._file["input"].shape[0]
 
     def close(self) -> None:
         """Close the file; the next read opens it again."""

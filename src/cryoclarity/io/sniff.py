@@ -19,6 +19,8 @@ HEAD_BYTES = 1 << 16
 MAP_WORD = slice(208, 211)
 MAP_HEADER_BYTES = 1024
 EXCERPT = 40
+# Of the bytes of a text that is no UTF-8: names with accents, not one letter after another.
+LARGEST_LOST_SHARE = 0.3
 
 COMPRESSIONS = {
     b"BZh": "bzip2",
@@ -88,7 +90,7 @@ def content_of(head: bytes) -> Content:
         return special
     # NUL bytes inside a model are a fault of the model, not a reason to take it for a picture.
     without_nul = text.replace(b"\0", b"")
-    if CONTROL.search(without_nul):
+    if CONTROL.search(without_nul) or _is_no_script(without_nul):
         return Content("binary", head[:8].hex())
     structured = _model_text(without_nul)
     if structured:
@@ -98,6 +100,12 @@ def content_of(head: bytes) -> Content:
     if not text:
         return Content("blank")
     return Content("json" if text[:1] in b"{[" else "text", " ".join(excerpt.split()))
+
+
+def _is_no_script(text: bytes) -> bool:
+    """Whether bytes without control characters are text in neither UTF-8 nor Latin-1."""
+    lost = len(text) - len(text.decode("utf-8", "ignore").encode())
+    return lost > LARGEST_LOST_SHARE * len(text)
 
 
 def _marked_text(text: bytes) -> Content | None:
