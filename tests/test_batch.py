@@ -1,5 +1,8 @@
 """The batch contract: rows, stamps, skips; a killed batch goes on where it stopped."""
 
+import multiprocessing
+import time
+
 import pytest
 
 from cryoclarity.errors import InputError, ResourceError
@@ -112,3 +115,23 @@ def test_what_failed_upstream_is_skipped_with_its_code(tmp_path):
         ("ok", ""),
         ("ok", ""),
     ]
+
+
+def entries_computed(folder):
+    calls = []
+
+    def compute(job):
+        time.sleep(0.1)
+        calls.append(job.row["emdb_id"])
+        (job.folder / "out.txt").write_text(job.row["emdb_id"])
+
+    run_batch(batch(folder), compute)
+    return len(calls)
+
+
+def test_two_processes_on_one_batch_compute_each_entry_once(tmp_path):
+    """As when a job outlives the driver that sent it and the next run sends it again."""
+    with multiprocessing.get_context("spawn").Pool(2) as pool:
+        computed = pool.map(entries_computed, [tmp_path, tmp_path], chunksize=1)
+    assert sorted(computed) == [0, 3]
+    assert not list(tmp_path.rglob(".lock*"))

@@ -21,6 +21,7 @@ NUCLEIC = frozenset({"rna", "dna", "nucleic_acid", "other_macromolecule_nucleic"
 OBSOLETE = "OBS"
 RELEASED = "REL"
 EMDB_ID = re.compile(r"EMD-\d{4,6}")
+PDB_ID = re.compile(r"[0-9][0-9a-z]{3}|pdb_[0-9a-z]{8}")
 AXES = ("X", "Y", "Z")
 # What the JSON calls by another name than the XML.
 XML_NAMES = {"type": "type_"}
@@ -70,6 +71,18 @@ def text(value: object) -> str:
     """Return a wrapped text with single blanks, '' for nothing."""
     value = unwrap(value)
     return " ".join(str(value).split()) if isinstance(value, str | int | float) else ""
+
+
+def pdb_name(value: object) -> str:
+    """Return a PDB id in lower case, '' for what is none."""
+    name = text(value).lower()
+    return name if PDB_ID.fullmatch(name) else ""
+
+
+def resolution_of(value: object) -> float | None:
+    """Return a stated resolution in angstrom; zero and less stand for none."""
+    found = number(value)
+    return found if found is not None and found > 0 else None
 
 
 def at(node: object, path: str) -> object:
@@ -123,23 +136,19 @@ def _facts(document: dict, emdb_id: str) -> EntryFacts:
     status = text(_needed(document, "admin.current_status.code"))
     determination, reconstruction = _reconstruction(document)
     released = status == RELEASED
-    models = listify(at(document, "crossreferences.pdb_list.pdb_reference"))
+    models = _models(document)
     related = _related(document, emdb_id)
     molecules = _Molecules(listify(at(document, "sample.macromolecule_list.macromolecule")))
     return EntryFacts(
         emdb_id=emdb_id,
         status=status,
         method=text(_needed(determination, "method")),
-        resolution=number(at(reconstruction, "resolution")),
+        resolution=resolution_of(at(reconstruction, "resolution")),
         resolution_method=text(at(reconstruction, "resolution_method")),
         title=text(at(document, "admin.title")),
         release_date=_date(document),
-        pdb_ids=tuple(text(model.get("pdb_id")).lower() for model in models),
-        overlaps=tuple(
-            (text(model.get("pdb_id")).lower(), text(at(model, "relationship.in_frame")))
-            for model in models
-            if at(model, "relationship.in_frame")
-        ),
+        pdb_ids=tuple(dict.fromkeys(name for name, _ in models)),
+        overlaps=tuple((name, word) for name, word in models if word),
         half_maps=_files(document, "interpretation.half_map_list.half_map"),
         masks=_files(document, "interpretation.segmentation_list.segmentation"),
         additional_maps=_files(document, "interpretation.additional_map_list.additional_map"),
@@ -161,6 +170,13 @@ def _facts(document: dict, emdb_id: str) -> EntryFacts:
         doi=_doi(document),
         has_document=True,
     )
+
+
+def _models(document: dict) -> list[tuple[str, str]]:
+    """Fitted models, and the word for how each lies in the map."""
+    items = listify(at(document, "crossreferences.pdb_list.pdb_reference"))
+    pairs = [(pdb_name(item.get("pdb_id")), item) for item in items]
+    return [(name, text(at(item, "relationship.in_frame"))) for name, item in pairs if name]
 
 
 def _needed(node: object, path: str) -> object:

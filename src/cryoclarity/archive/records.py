@@ -8,9 +8,9 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from cryoclarity import __version__
-from cryoclarity.archive.locks import entry_lock
 from cryoclarity.errors import ConfigError
 from cryoclarity.io.files import write_json
+from cryoclarity.io.locks import file_lock
 from cryoclarity.io.tables import read_table, write_table
 
 PROVENANCE = "provenance.json"
@@ -96,7 +96,7 @@ def note_change(table: Path, emdb_id: str, kind: str, before: dict, now: dict) -
         "same_content": "yes" if before["content_sha256"] == now["content_sha256"] else "no",
         "noticed_utc": datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ"),
     }
-    with entry_lock(table.with_name(f".{table.name}.lock"), LOCK_PATIENCE_S, poll_s=0.05):
+    with file_lock(table.with_name(f".{table.name}.lock"), LOCK_PATIENCE_S, poll_s=0.05):
         rows = read_table(table) if table.exists() else []
         write_table(table, [*rows, row], CHANGE_COLUMNS)
 

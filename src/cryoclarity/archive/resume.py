@@ -20,8 +20,8 @@ from email.utils import parsedate_to_datetime
 from pathlib import Path
 
 from cryoclarity.archive.http import PARTIAL, Answer, NetworkError
-from cryoclarity.archive.locks import host_name, is_alive
 from cryoclarity.io.files import disk_error, write_json
+from cryoclarity.io.locks import host_name, is_alive
 
 LOGGER = logging.getLogger(__name__)
 BLOCK = 1 << 20

@@ -10,7 +10,13 @@ import re
 from collections.abc import Callable
 from urllib.parse import quote
 
-from cryoclarity.archive.documents import EMDB_ID, RELEASED, number
+from cryoclarity.archive.documents import (
+    EMDB_ID,
+    RELEASED,
+    number,
+    pdb_name,
+    resolution_of,
+)
 from cryoclarity.archive.responses import Responses
 from cryoclarity.errors import InputError
 from cryoclarity.selection.facts import EntryFacts, accession_number
@@ -37,6 +43,20 @@ NEEDED_FIELDS = frozenset(
     {"emdb_id", "structure_determination_method", "resolution", "fitted_pdbs", "current_status"}
 )
 FACET_FIELD = "current_status"
+# What one body of 20 MB may end in where pages of 1000 rows still come.
+TOO_MUCH = frozenset(
+    {
+        "NET_INCOMPLETE",
+        "NET_LENGTH",
+        "NET_PROTOCOL",
+        "NET_TIMEOUT",
+        "NET_SLOW",
+        "NET_DEADLINE",
+        "NET_SERVER",
+        "NET_HTML",
+        "NET_OFFLINE",
+    }
+)
 # A title is free text and may be long; the module's default refuses cells above 128 kB.
 csv.field_size_limit(1 << 24)
 
@@ -162,13 +182,13 @@ def search(responses: Responses, api: str, query: str) -> list[dict[str, str]]:
         NET_INCOMPLETE when the pages do not hold them either, NET_SCHEMA, other NET_*.
     """
     facet = facet_url(api, query)
-    wanted = released_count(responses.get(facet, check=released_count))
+    wanted = released_count(responses.get(facet, check=_is_facet))
     whole = search_url(api, query, ALL_ROWS, 1)
     try:
         # Not a transfer error: the answer is kept, because the pages follow from it on a replay.
         rows = in_order(parse_rows(responses.get(whole, check=_is_table, empty=True)))
     except InputError as error:
-        if error.code not in ("NET_INCOMPLETE", "NET_DEADLINE"):
+        if error.code not in TOO_MUCH:
             raise
         LOGGER.warning("%s", error)
         rows = []
@@ -202,6 +222,25 @@ def _pages(responses: Responses, url_of: Callable[[int], str]) -> tuple[list[str
         page += 1
 
 
+def check_json(body: bytes, what: str) -> None:
+    """Refuse a body that was cut: another transfer may bring all of it.
+
+    Raises
+    ------
+    InputError
+        NET_PROTOCOL.
+    """
+    try:
+        parse_json(body, what)
+    except InputError as error:
+        raise InputError(error.message, code="NET_PROTOCOL") from error
+
+
+def _is_facet(body: bytes) -> None:
+    check_json(body, "facet")
+    released_count(body)
+
+
 def _is_table(body: bytes) -> None:
     """Refuse what is no CSV at all; a cut table passes, completeness is judged later."""
     if re.match(rb"\s*[<\[{]", body):
@@ -222,8 +261,7 @@ def facts_of_row(row: dict[str, str]) -> EntryFacts:
         NET_SCHEMA for a resolution that is no number.
     """
     stated = row["resolution"].strip()
-    resolution = number(stated)
-    if stated and resolution is None:
+    if stated and number(stated) is None:
         raise InputError(
             f"{row['emdb_id']}: search field resolution is {stated!r}",
             code="NET_SCHEMA",
@@ -233,11 +271,11 @@ def facts_of_row(row: dict[str, str]) -> EntryFacts:
         emdb_id=row["emdb_id"].strip(),
         status=row["current_status"].strip().upper(),
         method=row["structure_determination_method"].strip(),
-        resolution=resolution,
+        resolution=resolution_of(stated),
         resolution_method=row.get("resolution_method", "").strip(),
         title=" ".join(row.get("title", "").split()),
         release_date=row.get("release_date", "")[:10],
-        pdb_ids=tuple(name.lower() for name in _several(row["fitted_pdbs"])),
+        pdb_ids=tuple(filter(None, map(pdb_name, _several(row["fitted_pdbs"])))),
         half_maps=_several(row.get("half_map_filename", "")),
         masks=_several(row.get("segmentation_filename", "")),
         additional_maps=_several(row.get("additional_map_filename", "")),

@@ -13,8 +13,8 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
-from cryoclarity.archive.locks import try_lock
 from cryoclarity.io.files import disk_error
+from cryoclarity.io.locks import try_lock
 
 POLL_S = 0.02
 UNSAFE = re.compile(r"[^A-Za-z0-9.-]")

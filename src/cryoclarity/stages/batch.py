@@ -30,12 +30,15 @@ from cryoclarity.errors import (
     ResourceError,
 )
 from cryoclarity.io.files import read_json, sha256_of, write_json
+from cryoclarity.io.locks import file_lock
 from cryoclarity.io.tables import read_table, write_table
 
 LOGGER = logging.getLogger(__name__)
 MANIFEST_COLUMNS = ("emdb_id", "status", "code", "detail", "key", "outputs_sha256")
 BENCH_COLUMNS = ("emdb_id", "seconds", "peak_mb", "computed")
 STAMP = "stamp.json"
+# As long as the longest batch may take: another job that works on it is worth waiting for.
+LOCK_PATIENCE_S = 24 * 3600.0
 FACTS = "facts.json"
 # Written beside the outputs but no part of their hash: they may hold times.
 UNHASHED = frozenset({STAMP, "provenance.json"})
@@ -133,7 +136,20 @@ def run_batch(batch: Batch, compute: Callable[[EntryJob], Mapping | None]) -> li
     ------
     ConfigError, ResourceError, IntegrityError, MemoryError
         Not the entry's fault: the batch stops without a manifest, so that a retry can do better.
+
+    Notes
+    -----
+    A second process on the same batch waits for the first: after the driver of a cluster run was
+    killed, its job lives on while the next run submits the batch again. It then finds all stamps.
     """
+    lock = entries_folder(batch.manifest) / f".lock-{batch.manifest.stem}"
+    with file_lock(lock, LOCK_PATIENCE_S):
+        return _run_locked(batch, compute)
+
+
+def _run_locked(
+    batch: Batch, compute: Callable[[EntryJob], Mapping | None]
+) -> list[dict[str, str]]:
     upstream = {name: _read_upstream(path) for name, path in batch.upstream.items()}
     shared = {name: sha256_of(path) for name, path in sorted(batch.shared.items())}
     rows, bench = [], []

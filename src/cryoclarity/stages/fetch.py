@@ -19,7 +19,6 @@ from cryoclarity.archive.entry_check import (
 )
 from cryoclarity.archive.fetch import Downloader, is_intact
 from cryoclarity.archive.http import Limits
-from cryoclarity.archive.locks import entry_lock, is_alive
 from cryoclarity.archive.paths import (
     emdb_number,
     half_map_path,
@@ -43,6 +42,7 @@ from cryoclarity.archive.source import Request, Source
 from cryoclarity.archive.stream_gate import Gate, map_gate, model_gate
 from cryoclarity.codes import CODES
 from cryoclarity.errors import ConfigError, CryoClarityError, InputError
+from cryoclarity.io.locks import file_lock, is_alive
 from cryoclarity.stages.batch import EntryJob
 from cryoclarity.stages.common import HALF_MAPS, MAP, MODELS
 
@@ -146,7 +146,7 @@ def run_files(
     if wanted.document:
         check_status(wanted.document.facts)
     shared = contextlib.nullcontext(downloader) if downloader else Downloader(source)
-    with shared as tool, entry_lock(out.parent / f".{out.name}.lock", source.lock_timeout_s):
+    with shared as tool, file_lock(out.parent / f".{out.name}.lock", source.lock_timeout_s):
         fetcher = _Fetcher(tool, out, wanted, changes or out / CHANGES)
         with _no_empty_folder(out):
             remove_stale(out, resumable=source.resume)

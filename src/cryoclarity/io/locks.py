@@ -1,4 +1,4 @@
-"""One client per entry: a lock file held by ``flock``, with a heartbeat for where that fails.
+"""One process at a time: a lock file held by ``flock``, with a heartbeat for where that fails.
 
 The file says host, process and time. The kernel frees the lock of a dead process; where it does
 not (a shared file system, a child that inherited the file), the lock of a process that is gone, or
@@ -85,7 +85,7 @@ HEART = Heart()
 
 
 @contextlib.contextmanager
-def entry_lock(path: Path, timeout_s: float, poll_s: float | None = None) -> Iterator[None]:
+def file_lock(path: Path, timeout_s: float, poll_s: float | None = None) -> Iterator[None]:
     """Hold a lock file; it is gone when the block ends.
 
     Parameters

@@ -13,11 +13,11 @@ import time
 
 import pytest
 
-from cryoclarity.archive import locks
-from cryoclarity.archive.locks import entry_lock, host_name
 from cryoclarity.archive.paths import half_map_paths
 from cryoclarity.archive.slots import HostSlots
 from cryoclarity.errors import ResourceError
+from cryoclarity.io import locks
+from cryoclarity.io.locks import file_lock, host_name
 from cryoclarity.stages.fetch import Wanted, run_files
 from tests.archive.files import BODIES, EMDB, PDB, a_map, names, packed, source
 from tests.archive.server import Server
@@ -52,17 +52,17 @@ def holder(tmp_path):
 
 def test_a_lock_says_whose_it_is_and_goes_away(tmp_path):
     path = tmp_path / "new" / "lock"
-    with entry_lock(path, 0.0):
+    with file_lock(path, 0.0):
         content = json.loads(path.read_text())
         assert (content["host"], content["pid"]) == (host_name(), os.getpid())
-        with pytest.raises(ResourceError, match="DISK_LOCKED"), entry_lock(path, 0.0):
+        with pytest.raises(ResourceError, match="DISK_LOCKED"), file_lock(path, 0.0):
             pass
     assert not path.exists()
 
 
 def test_a_living_holder_is_waited_for_in_vain(holder):
     path = holder({"host": host_name(), "pid": os.getpid(), "time": 0})
-    with pytest.raises(ResourceError, match=r"DISK_LOCKED.*process"), entry_lock(path, 0.1, 0.02):
+    with pytest.raises(ResourceError, match=r"DISK_LOCKED.*process"), file_lock(path, 0.1, 0.02):
         pass
 
 
@@ -74,14 +74,14 @@ def test_the_lock_of_a_holder_that_is_gone_is_broken(holder, why):
     if why == "silent":
         long_ago = time.time() - locks.SILENCE_S - 1
         os.utime(path, (long_ago, long_ago))
-    with entry_lock(path, 0.1, 0.02):
+    with file_lock(path, 0.1, 0.02):
         assert json.loads(path.read_text())["pid"] == os.getpid()
     assert not path.exists()
 
 
 def test_heartbeat(tmp_path):
     path = tmp_path / "lock"
-    with entry_lock(path, 0.0):
+    with file_lock(path, 0.0):
         os.utime(path, (0, 0))
         locks.HEART.beat()
         assert time.time() - path.stat().st_mtime < 60
@@ -93,7 +93,7 @@ def test_file_systems_without_locks(tmp_path, monkeypatch):
         raise OSError(errno.ENOLCK, "no locks")
 
     monkeypatch.setattr(fcntl, "flock", unsupported)
-    with entry_lock(tmp_path / "lock", 0.0):
+    with file_lock(tmp_path / "lock", 0.0):
         pass
     with HostSlots(tmp_path / "slots", 1).taken("host:1"):
         pass
@@ -101,7 +101,7 @@ def test_file_systems_without_locks(tmp_path, monkeypatch):
 
 def test_a_lock_that_cannot_be_made(tmp_path):
     (tmp_path / "file").write_text("x")
-    with pytest.raises(ResourceError, match="DISK_IO"), entry_lock(tmp_path / "file" / "a", 0.0):
+    with pytest.raises(ResourceError, match="DISK_IO"), file_lock(tmp_path / "file" / "a", 0.0):
         pass
 
 
