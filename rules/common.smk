@@ -33,3 +33,6 @@ wildcard_constraints:
 
 GPUS = 0 if PLAN.config["device"] == "cpu" else 1
 TORCH_ENV = "../envs/torch-gpu.yaml" if GPUS else "../envs/torch-cpu.yaml"
+# Labels need torch only where they are computed on a device.
+LABEL_GPUS = 0 if PLAN.config["labels"]["device"] == "cpu" else 1
+LABEL_ENV = "../envs/torch-gpu.yaml" if LABEL_GPUS else "../envs/core.yaml"

@@ -11,12 +11,12 @@ rule labels:
     benchmark:
         "results/benchmarks/labels/{batch}.tsv"
     conda:
-        "../envs/core.yaml"
+        LABEL_ENV
     threads: 1
     resources:
         mem_mb=lambda wildcards, attempt: 8000 * attempt,
         runtime=lambda wildcards, attempt: 120 * attempt,
-        gpu=0,
+        gpu=LABEL_GPUS,
     params:
         spec=SPEC["labels"],
         code=CODE["labels"],

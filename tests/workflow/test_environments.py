@@ -43,6 +43,7 @@ def test_the_lock_holds_every_pin_and_no_address(root):
 
 STAGE_ENVIRONMENTS = {
     "demo_archive": "core",
+    "select": "core",
     "batch": "core",
     "fetch": "core",
     "inspect": "core",
@@ -58,6 +59,8 @@ STAGE_ENVIRONMENTS = {
     "report": "report",
     "rejected": "report",
 }
+# Stages that have a second environment when they compute on a device; only then torch is loaded.
+ON_A_DEVICE = {"labels": "torch-gpu"}
 IMPORT_NAMES = {"yaml": "pyyaml"}
 # What an environment brings along because something in it needs it.
 IMPLIED = {"PIL": "matplotlib", "dateutil": "matplotlib"}
@@ -74,12 +77,14 @@ def outside_imports(path):
     return names - sys.stdlib_module_names - {"cryoclarity", "__future__"}
 
 
-@pytest.mark.parametrize("stage", STAGE_SCRIPTS)
+@pytest.mark.parametrize("stage", [*STAGE_SCRIPTS, *(f"{name}@device" for name in ON_A_DEVICE)])
 def test_each_stage_finds_its_imports_in_its_environment(root, stage):
+    stage, _, device = stage.partition("@")
+    name = ON_A_DEVICE[stage] if device else STAGE_ENVIRONMENTS[stage]
     script, extra = STAGE_SCRIPTS[stage]
     script = root / "workflow_scripts" / script
     package = root / "src" / "cryoclarity"
-    environment = yaml.safe_load((root / "envs" / f"{STAGE_ENVIRONMENTS[stage]}.yaml").read_text())
+    environment = yaml.safe_load((root / "envs" / f"{name}.yaml").read_text())
     offered = {line.split(" =")[0] for line in environment["dependencies"]}
     offered |= {INDEX_NAMES[name] for name in offered if name in INDEX_NAMES}
     offered |= {name for name, owner in IMPLIED.items() if owner in offered}
@@ -91,6 +96,7 @@ def test_each_stage_finds_its_imports_in_its_environment(root, stage):
         for path in files
         for name in outside_imports(path)
         if IMPORT_NAMES.get(name, name) not in offered
+        and not (name == "torch" and stage in ON_A_DEVICE and not device)
     }
     assert not missing, missing
 
@@ -101,4 +107,6 @@ def test_each_rule_names_that_environment(root, stage):
     rule = re.search(rf"^rule {stage}:\n(.*?)(?=^rule |\Z)", text, re.MULTILINE | re.DOTALL)[1]
     name = STAGE_ENVIRONMENTS[stage]
     wanted = "TORCH_ENV" if name.startswith("torch") else f'"../envs/{name}.yaml"'
+    if stage in ON_A_DEVICE:
+        wanted = "LABEL_ENV"
     assert re.search(rf"conda:\n        {re.escape(wanted)}", rule)
