@@ -1,15 +1,18 @@
-"""Cost of the label engine: each stage, and the statistic beside a plain per-voxel loop.
+"""Cost of the label engines beside a plain per-voxel run of the whole published method.
 
     OMP_NUM_THREADS=1 python benchmarks/bench_labels.py [edge]
-    OMP_NUM_THREADS=1 python benchmarks/bench_labels.py engines [edge]
+    OMP_NUM_THREADS=1 python benchmarks/bench_labels.py engines [edge] [repeats]
 
-The plain loop runs on a sample of the mask's voxels and is scaled to all of them. `share of the
-original` is what the stage takes of the published program's own run at 180^3.
+The plain run evaluates the method as published, in the same process and on the same map: full
+complex transforms, one Python step per voxel that multiplies its window by a matrix of w^3 x w^3
+in float32, scalar series, labels copied one by one. `published` is the share that a stage took of
+the original program's own run at 180^3.
 """
 
 from __future__ import annotations
 
 import resource
+import statistics
 import subprocess
 import sys
 import time
@@ -18,26 +21,25 @@ from pathlib import Path
 import numpy as np
 
 ROOT = Path(__file__).resolve().parents[1]
-sys.path.insert(0, str(ROOT / "tests"))
-
-from labels.generator import half_maps  # noqa: E402
-from labels.plain_statistic import PlainLevel  # noqa: E402
+sys.path.insert(0, str(ROOT))
 
 from cryoclarity.labels import resmap  # noqa: E402
 from cryoclarity.labels.exact import ExactParameters, exact_resolution  # noqa: E402
 from cryoclarity.labels.local_fsc import LocalFscParameters, local_fsc  # noqa: E402
-from cryoclarity.labels.statistic import level_basis, statistic_map  # noqa: E402
+from tests.labels.generator import half_maps  # noqa: E402
+from tests.labels.plain_resmap import plain_local_resolution  # noqa: E402
 
-SAMPLE = 4000
 STAGES = {
-    "detect_low_pass": ("low-pass test", 3.1),
-    "_prepare": ("mask", 1.9),
-    "noise_spectrum": ("noise spectrum", None),
-    "_whiten": ("pre-whitening filter", 7.0),
-    "block_variance": ("noise variance", 0.8),
-    "statistic_map": ("statistic", 77.9),
-    "false_discovery_threshold": ("thresholds", 2.8),
+    "low-pass test": (("detect_low_pass",), 3.1),
+    "mask": (("_prepare",), 1.9),
+    "pre-whitening filter": (("noise_spectrum", "fit_whitening", "_whiten"), 7.0),
+    "noise variance": (("block_variance", "_refuse"), 0.8),
+    "statistic": (("statistic_map",), 77.9),
+    "thresholds": (("false_discovery_threshold",), 2.8),
+    "copying back, eigenvalues": (("level_basis", "_to_input_grid"), 2.9),
 }
+ENGINES = ("resmap", "resmap-exact", "resmap-exact, half maps", "fsc")
+REPEATS = 3
 
 
 def timed(spent: dict[str, float], name: str):
@@ -67,14 +69,14 @@ def ball_halves(size: int) -> tuple[np.ndarray, np.ndarray]:
     )
 
 
-def run_engine(name: str, size: int, threads: int) -> None:
-    """Run one engine in this process and print its time, CPU time and peak memory."""
-    halves = ball_halves(size)
+def run_engine(name: str, folder: Path, threads: int) -> None:
+    """Run one engine in this process; print wall time, CPU time and peak memory."""
+    halves = tuple(np.load(folder / f"half{i}.npy") for i in (1, 2))
     single = (np.float32(0.5) * (halves[0] + halves[1]),)
     voxel = (1.0, 1.0, 1.0)
     start, cpu = time.perf_counter(), time.process_time()
     if name == "resmap":
-        resmap.local_resolution(single, 1.0)
+        resmap.local_resolution(single, 1.0, resmap.ResmapParameters(threads=threads))
     elif name == "resmap-exact":
         exact_resolution(single, voxel, ExactParameters(threads=threads))
     elif name == "resmap-exact, half maps":
@@ -83,68 +85,75 @@ def run_engine(name: str, size: int, threads: int) -> None:
         local_fsc(halves, voxel, LocalFscParameters(threads=threads))
     wall, cpu = time.perf_counter() - start, time.process_time() - cpu
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
-    print(f"{name:26s}{size:6d}{threads:9d}{wall:9.2f}{cpu:9.2f}{peak:9.0f}", flush=True)
+    print(wall, cpu, peak)
 
 
-def compare_engines(size: int) -> None:
-    """Run every engine in a process of its own, so that each has its own peak memory."""
-    print(f"{'engine':26s}{'edge':>6s}{'threads':>9s}{'wall s':>9s}{'CPU s':>9s}{'MB peak':>9s}")
-    for name in ("resmap", "resmap-exact", "resmap-exact, half maps", "fsc"):
-        for threads in (1,) if name == "resmap" else (1, 2):
-            words = [sys.executable, __file__, "one", name, str(size), str(threads)]
-            sys.stdout.flush()
-            subprocess.run(words, check=True)
+def compare_engines(size: int, repeats: int) -> None:
+    """Medians of every engine, each run in a process of its own, the engines taking turns."""
+    import tempfile
+
+    cases = [(name, threads) for name in ENGINES for threads in (1, 2)]
+    found: dict[tuple[str, int], list[list[float]]] = {case: [] for case in cases}
+    with tempfile.TemporaryDirectory() as folder:
+        for number, half in enumerate(ball_halves(size), start=1):
+            np.save(Path(folder) / f"half{number}.npy", half)
+        for _ in range(repeats):
+            for name, threads in cases:
+                words = [sys.executable, __file__, "one", name, folder, str(threads)]
+                text = subprocess.run(words, check=True, capture_output=True, text=True).stdout
+                found[name, threads].append([float(word) for word in text.split()])
+    print(f"{'engine':26s}{'threads':>9s}{'wall s':>9s}{'CPU s':>9s}{'MB peak':>9s}   {size}^3")
+    for (name, threads), rows in found.items():
+        wall, cpu, peak = (statistics.median(column) for column in zip(*rows, strict=True))
+        print(f"{name:26s}{threads:9d}{wall:9.2f}{cpu:9.2f}{peak:9.0f}")
+
+
+def compare_with_plain(size: int) -> None:
+    """Whole runs: ours before and after the plain one, stage by stage."""
+    halves = ball_halves(size)
+    density = np.float32(0.5) * (halves[0] + halves[1])
+    runs, result = [], None
+    for name in {name for names, _ in STAGES.values() for name in names}:
+        setattr(resmap, name, timed(spent := globals().setdefault("SPENT", {}), name))
+    for turn in range(REPEATS + 1):
+        if turn == REPEATS // 2 + 1:
+            start = time.process_time()
+            plain = plain_local_resolution((density,), 1.0, published=True)
+            plain_total = time.process_time() - start
+            continue
+        spent.clear()
+        start = time.process_time()
+        result = resmap.local_resolution((density,), 1.0)
+        runs.append((time.process_time() - start, dict(spent)))
+    total, ours = sorted(runs, key=lambda run: run[0])[len(runs) // 2]
+    same = np.mean(plain["index"] == result.level_index)
+    print(f"{size}^3, {result.mask.sum()} voxels in the mask, windows of "
+          f"{', '.join(str(2 * level.radius + 1) for level in result.levels)}; "
+          f"{same:.6f} of the labels are equal\n")  # fmt: skip
+    print(f"{'stage':28s}{'plain s':>9s}{'share %':>9s}{'published %':>13s}"
+          f"{'here s':>9s}{'share %':>9s}{'ratio':>8s}")  # fmt: skip
+    rows = [
+        (title, plain["spent"].get(title, 0.0), published, sum(ours.get(n, 0.0) for n in names))
+        for title, (names, published) in STAGES.items()
+    ]
+    rest = (plain_total - sum(row[1] for row in rows), total - sum(row[3] for row in rows))
+    rows += [("the rest", rest[0], 3.6, rest[1]), ("whole run", plain_total, 100.0, total)]
+    for title, slow, published, fast in rows:
+        print(
+            f"{title:28s}{slow:9.2f}{100 * slow / plain_total:9.1f}{published:13.1f}"
+            f"{fast:9.3f}{100 * fast / total:9.1f}{slow / max(fast, 1e-9):8.1f}"
+        )
 
 
 def main() -> None:
-    if sys.argv[1:2] == ["engines"]:
-        compare_engines(int(sys.argv[2]) if len(sys.argv) > 2 else 180)
-        return
-    if sys.argv[1:2] == ["one"]:
-        run_engine(sys.argv[2], int(sys.argv[3]), int(sys.argv[4]))
-        return
-    size = int(sys.argv[1]) if len(sys.argv) > 1 else 180
-    halves = ball_halves(size)
-    density = np.float32(0.5) * (halves[0] + halves[1])
-    spent: dict[str, float] = {}
-    for name in STAGES:
-        setattr(resmap, name, timed(spent, name))
-    start = time.process_time()
-    result = resmap.local_resolution((density,), 1.0)
-    total = time.process_time() - start
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
-    print(
-        f"{size}^3, {result.mask.sum()} voxels in the mask: {total:.2f} CPU s, {peak:.0f} MB peak"
-    )
-    print(f"\n{'stage':24s}{'CPU s':>8s}{'share %':>9s}{'share of the original %':>25s}")
-    for name, (title, original) in STAGES.items():
-        shown = "" if original is None else f"{original:.1f}"
-        print(f"{title:24s}{spent[name]:8.3f}{100 * spent[name] / total:9.1f}{shown:>25s}")
-    compare_statistics(result)
-
-
-def compare_statistics(result: resmap.ResmapResult) -> None:
-    """Print the separable statistic beside the plain loop, level by level."""
-    print(f"\n{'level A':>8s}{'window':>8s}{'voxels':>9s}{'separable s':>13s}{'plain s':>9s}"
-          f"{'ratio':>8s}{'largest error':>15s}")  # fmt: skip
-    remaining = result.mask.copy()
-    for index, level in enumerate(result.levels):
-        basis = level_basis(level.resolution, result.voxel_size)
-        start = time.process_time()
-        fast = statistic_map(result.whitened, remaining, basis)
-        separable = time.process_time() - start
-        places = np.argwhere(remaining)
-        step = max(1, len(places) // SAMPLE)
-        plain = PlainLevel(level.resolution, result.voxel_size)
-        start = time.process_time()
-        slow = [plain.statistic(result.whitened, *place) for place in places[::step]]
-        loop = (time.process_time() - start) * step
-        error = np.abs(fast[::step] - slow).max() / fast.mean()
-        print(
-            f"{level.resolution:8.1f}{2 * basis.radius + 1:8d}{len(places):9d}{separable:13.3f}"
-            f"{loop:9.1f}{loop / separable:8.0f}{error:15.1e}"
-        )
-        remaining &= result.level_index != index
+    words = sys.argv[1:]
+    if words[:1] == ["one"]:
+        run_engine(words[1], Path(words[2]), int(words[3]))
+    elif words[:1] == ["engines"]:
+        size, repeats = (*words[1:], 180, REPEATS)[:2] if len(words) != 2 else (words[1], REPEATS)
+        compare_engines(int(size), int(repeats))
+    else:
+        compare_with_plain(int(words[0]) if words else 180)
 
 
 if __name__ == "__main__":

@@ -6,7 +6,7 @@ import argparse
 import sys
 from pathlib import Path
 
-from cryoclarity.cli.script import batch_arguments, parser_for, script_main
+from cryoclarity.cli.script import batch_arguments, header_argument, parser_for, script_main
 
 
 def build_parser() -> argparse.ArgumentParser:
@@ -30,10 +30,13 @@ def build_parser() -> argparse.ArgumentParser:
     add("--fsc-threshold", type=float, default=0.5, help="0.5 or 0.143, for --engine fsc")
     add("--fsc-window", type=float, default=0.0, help="its width in angstrom (0: chosen)")
     add("--randomise", action="store_true", help="fsc: subtract phase-randomised correlation")
+    devices = "where resmap-exact and fsc compute; auto: a GPU that torch sees, if any"
+    add("--device", choices=("auto", "cpu", "cuda"), default="cpu", help=devices)
     add("--binary", help="executable for --engine resmap-binary")
     add("--seconds", type=float, default=3600.0, help="its time limit in seconds")
     add("--figure", action="store_true", help="write .png and a ChimeraX .cxc beside --out")
     add("--out", type=Path, help="map in angstrom; codes go to .codes.mrc, the record to .json")
+    header_argument(parser)
     batch_arguments(parser)
     return parser
 
@@ -56,8 +59,9 @@ def run(arguments: argparse.Namespace) -> None:
     names = ("min_res", "max_res", "step_res", "p_value", "mask_cut")
     parameters = ResmapParameters(**{name: getattr(arguments, name) for name in names})
     names = ("engine", "voxel_size", "binary", "seconds", "fsc_threshold", "fsc_window")
-    others = {name: getattr(arguments, name) for name in (*names, "randomise", "threads")}
-    inputs = LabelInputs((arguments.map,) if single else halves, arguments.mask)
+    others = {name: getattr(arguments, name) for name in (*names, "randomise", "device", "threads")}
+    canonical = arguments.header == "canonical"
+    inputs = LabelInputs((arguments.map,) if single else halves, arguments.mask, canonical)
     settings = LabelSettings(parameters=parameters, **others)
     run_files(inputs, arguments.out, settings, arguments.figure)
 

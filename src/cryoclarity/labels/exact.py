@@ -8,8 +8,8 @@ range that the data set, and filtered maps computed on a coarser grid without mi
 
 from __future__ import annotations
 
-import logging
 import math
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
@@ -18,17 +18,25 @@ import scipy.fft
 from cryoclarity.errors import InputError
 from cryoclarity.labels.exact_noise import (
     NoiseVariance,
+    NoiseWindows,
+    Spectrum,
     fdr_threshold,
-    noise_variance,
-    shell_frequencies,
-    shell_power,
     whiten,
 )
+from cryoclarity.labels.levels import (
+    FAILED,
+    LABELLED,
+    LARGEST_RADIUS,
+    NO_INDEX,
+    OUTSIDE,
+    run_levels,
+)
 from cryoclarity.labels.region import density_mask, inscribed_ellipsoid, silent_share
-from cryoclarity.labels.resmap import FAILED, LABELLED, LARGEST_RADIUS, OUTSIDE
-from cryoclarity.labels.statistic import level_basis, level_radius, statistic_map
+from cryoclarity.labels.statistic import LevelBasis, level_basis, statistic_map
 
-__all__ = ["ExactLevel", "ExactParameters", "ExactResult", "exact_resolution"]
+__all__ = ["ExactLevel", "ExactParameters", "ExactResult", "Statistic", "exact_resolution"]
+
+Statistic = Callable[[np.ndarray, np.ndarray, LevelBasis, int], np.ndarray]
 
 FIRST_LEVEL = 2.2
 """Finest level in voxels: the smallest whose window determines the model."""
@@ -38,7 +46,6 @@ CLIFF = 100.0
 _CLIFF_WIDTH = 0.06
 _LEFT = 0.005
 _MOST_ANISOTROPY = 1.02
-_log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -100,6 +107,7 @@ def exact_resolution(
     voxel_size: tuple[float, float, float],
     parameters: ExactParameters | None = None,
     mask: np.ndarray | None = None,
+    statistic: Statistic = statistic_map,
 ) -> ExactResult:
     """Label a map or two half maps with a local resolution.
 
@@ -111,6 +119,8 @@ def exact_resolution(
     parameters : ExactParameters, optional
     mask : (z, y, x), optional
         Non-zero is particle; by default made from the density.
+    statistic : callable, optional
+        What computes the statistic, as :func:`cryoclarity.labels.statistic.statistic_map`.
 
     Raises
     ------
@@ -123,7 +133,8 @@ def exact_resolution(
     zeros = np.logical_and.reduce([volume == 0 for volume in maps])
     density, difference = _start(maps)
     edge = float(np.prod(voxel_size)) ** (1 / 3)
-    inside = density_mask(density, difference) if mask is None else np.asarray(mask) != 0
+    threads = parameters.threads
+    inside = density_mask(density, difference, threads) if mask is None else np.asarray(mask) != 0
     silent = silent_share(maps, inside)
     if silent > parameters.max_zero_share:
         raise InputError(
@@ -131,21 +142,31 @@ def exact_resolution(
             code="LABEL_ZERO_BACKGROUND",
             remedy="give unmasked half maps",
         )
-    shape, factor = density.shape, _low_pass_factor(density, edge)
+    shape, spectrum = density.shape, Spectrum(density.shape, edge, threads)
+    transform = spectrum.forward(density)
+    factor = _low_pass_factor(spectrum, transform)
     if factor:
         coarse = tuple(max(16, 2 * math.ceil(factor * n / 2)) for n in shape)
-        density = _fourier_crop(density, coarse)
-        difference = None if difference is None else _fourier_crop(difference, coarse)
+        density = _fourier_crop(transform, shape, coarse)
+        if difference is not None:
+            difference = _fourier_crop(spectrum.forward(difference), shape, coarse)
         inside = _nearest(inside, coarse)
         edge *= (math.prod(shape) / math.prod(coarse)) ** (1 / 3)
-    volumes, coefficients = whiten(density, difference, inside, edge, parameters.threads)
+        spectrum = Spectrum(coarse, edge, threads)
+        transform = spectrum.forward(density)
+    volumes, coefficients = whiten(density, difference, inside, spectrum, transform)
     region = inside if difference is not None else inscribed_ellipsoid(inside.shape, 1) & ~inside
-    index, tested, levels, stopped = _run(volumes, inside, region, edge, parameters)
-    table = np.array([0.0] + [level.resolution for level in levels])
-    resolution = table[index].astype(np.float32)
-    codes = np.where(index > 0, LABELLED, np.where(tested, FAILED, OUTSIDE)).astype(np.uint8)
+    test = _LevelTest(NoiseWindows(volumes[-1], region), edge, parameters, statistic)
+    index, left, levels, stopped = run_levels(
+        volumes[0], inside, _levels(parameters, edge), test, _ended(inside), keep_finished=True
+    )
+    table = np.zeros(NO_INDEX + 1, np.float32)
+    table[: len(levels)] = [level.resolution for level in levels]
+    codes = np.full(index.shape, OUTSIDE, np.uint8)
+    codes[left] = FAILED
+    codes[index < NO_INDEX] = LABELLED
     return ExactResult(
-        resolution=_nearest(resolution, shape),
+        resolution=_nearest(np.take(table, index), shape),
         codes=_nearest(codes, shape),
         levels=levels,
         voxel_size=edge,
@@ -154,7 +175,7 @@ def exact_resolution(
         silent_share=silent,
         zero_box_share=float(zeros.mean()),
         whitening=coefficients,
-        stopped=stopped,
+        stopped=stopped or "last level",
     )
 
 
@@ -176,26 +197,22 @@ def _check(maps, voxel_size, mask) -> None:
 
 def _start(maps: tuple[np.ndarray, ...]) -> tuple[np.ndarray, np.ndarray | None]:
     """Density without its mean, and half difference."""
-    first = np.asarray(maps[0], np.float64)
-    if len(maps) == 1:
-        return (first - first.mean()).astype(np.float32), None
-    second = np.asarray(maps[1], np.float64)
-    density = 0.5 * (first + second)
-    return (density - density.mean()).astype(np.float32), (0.5 * (first - second)).astype(
-        np.float32
-    )
+    first = np.asarray(maps[0], np.float32)
+    density, difference = first, None
+    if len(maps) == 2:
+        second, half = np.asarray(maps[1], np.float32), np.float32(0.5)
+        density, difference = half * (first + second), half * (first - second)
+    return density - np.float32(density.mean(dtype=np.float64)), difference
 
 
-def _low_pass_factor(density: np.ndarray, voxel_size: float) -> float:
+def _low_pass_factor(spectrum: Spectrum, transform: np.ndarray) -> float:
     """Share of the grid's resolution that a filtered map uses; 0 when it was not filtered.
 
     A filter shows as a fall of power by a hundred within a tenth of the frequency, with nothing
     above it beyond.
     """
-    radius = shell_frequencies(density.shape, voxel_size)
-    step = 1 / (max(density.shape) * voxel_size)
-    power, _ = shell_power(scipy.fft.rfftn(density), radius, step)
-    last = int(0.5 / voxel_size / step)
+    power = spectrum.power(transform)
+    last = int(0.5 / spectrum.voxel_size / spectrum.step)
     for shell in range(last // 4, last):
         low = max(1, round(shell * (1 - _CLIFF_WIDTH)))
         high = round(shell * (1 + _CLIFF_WIDTH))
@@ -206,16 +223,17 @@ def _low_pass_factor(density: np.ndarray, voxel_size: float) -> float:
     return 0.0
 
 
-def _fourier_crop(volume: np.ndarray, shape: tuple[int, int, int]) -> np.ndarray:
+def _fourier_crop(
+    transform: np.ndarray, old: tuple[int, int, int], shape: tuple[int, int, int]
+) -> np.ndarray:
     """Resample to a coarser grid of even edges over the same box by cutting its transform."""
-    transform = scipy.fft.rfftn(volume)
     for axis in (0, 1):
         half = shape[axis] // 2
         length = transform.shape[axis]
         kept = np.r_[0:half, length - half : length]
         transform = np.take(transform, kept, axis=axis)
     transform = transform[:, :, : shape[2] // 2 + 1]
-    scale = math.prod(shape) / volume.size
+    scale = math.prod(shape) / math.prod(old)
     return (scipy.fft.irfftn(transform, s=shape) * scale).astype(np.float32)
 
 
@@ -248,51 +266,61 @@ def _levels(parameters: ExactParameters, voxel_size: float) -> list[float]:
     return [low + parameters.step_res * number for number in range(count)]
 
 
-def _fits(shape: tuple[int, int, int], radius: int) -> np.ndarray:
-    """Voxels whose window lies in the box, bool."""
-    inner = np.zeros(shape, bool)
-    inner[tuple(slice(radius, n - radius) if n > 2 * radius else slice(0, 0) for n in shape)] = True
-    return inner
+class _LevelTest:
+    """Test of one level, for :func:`cryoclarity.labels.levels.run_levels`."""
 
+    def __init__(
+        self,
+        noise: NoiseWindows,
+        voxel_size: float,
+        parameters: ExactParameters,
+        statistic: Statistic,
+    ) -> None:
+        self.noise, self.voxel_size = noise, voxel_size
+        self.parameters, self.statistic = parameters, statistic
 
-def _run(
-    volumes: list[np.ndarray],
-    inside: np.ndarray,
-    region: np.ndarray,
-    voxel_size: float,
-    parameters: ExactParameters,
-) -> tuple[np.ndarray, np.ndarray, list[ExactLevel], str]:
-    """Level number per voxel (0: none), voxels tested to the end, levels, why it ended."""
-    index = np.zeros(inside.shape, np.uint8)
-    remaining = inside.copy()
-    levels: list[ExactLevel] = []
-    for resolution in _levels(parameters, voxel_size):
-        radius = level_radius(resolution, voxel_size)
-        basis = level_basis(resolution, voxel_size)
-        noise = noise_variance(volumes[-1], region, basis)
-        if noise.independent < max(1, parameters.min_noise_windows) or noise.value <= 0:
-            reason = f"{noise.independent:.1f} independent noise windows at {resolution:.2f} A"
-            if levels:
-                return index, remaining, levels, reason
+    def __call__(
+        self, resolution: float, density: np.ndarray, left: np.ndarray, start: tuple[int, ...]
+    ) -> tuple[ExactLevel, np.ndarray]:
+        """Record of the level and the voxels that pass; takes out those without a window."""
+        basis = level_basis(resolution, self.voxel_size)
+        noise = self.noise.variance(basis)
+        least = max(1, self.parameters.min_noise_windows)
+        if noise.independent < least or noise.value <= 0:
             raise InputError(
-                reason,
+                f"{noise.independent:.1f} independent noise windows at {resolution:.2f} A",
                 code="LABEL_NO_NOISE_BLOCKS",
                 remedy="give half maps, or a box with more background",
             )
-        remaining &= _fits(inside.shape, radius)
-        tested = int(remaining.sum())
+        _only_fitting(left, start, self.noise.noise.shape, basis.radius)
+        tested = int(np.count_nonzero(left))
         threshold = math.inf
-        passed = np.zeros_like(remaining)
+        passed = np.zeros_like(left)
         if tested:
-            values = statistic_map(volumes[0], remaining, basis, parameters.threads)
+            values = self.statistic(density, left, basis, self.parameters.threads)
             values /= np.float32(noise.value)
-            threshold = fdr_threshold(values, basis.eigenvalues, parameters.p_value)
-            passed[remaining] = values >= threshold
-        index[passed] = len(levels) + 1
-        remaining &= ~passed
-        assigned = int(passed.sum())
-        levels.append(ExactLevel(resolution, radius, tested, noise, threshold, assigned))
-        _log.info("level %.2f A: %d of %d voxels", resolution, assigned, tested)
-        if tested - assigned <= _LEFT * inside.sum():
-            return index, remaining, levels, "all voxels labelled"
-    return index, remaining, levels, "last level"
+            threshold = fdr_threshold(values, basis.eigenvalues, self.parameters.p_value)
+            passed[left] = values >= threshold
+        assigned = int(np.count_nonzero(passed))
+        record = ExactLevel(resolution, basis.radius, tested, noise, threshold, assigned)
+        return record, passed
+
+
+def _only_fitting(
+    left: np.ndarray, start: tuple[int, ...], shape: tuple[int, int, int], radius: int
+) -> None:
+    """Take out voxels nearer to a face of the whole box than the window's radius."""
+    for axis, (first, edge) in enumerate(zip(start, shape, strict=True)):
+        along = np.moveaxis(left, axis, 0)
+        along[: max(0, radius - first)] = False
+        along[max(0, edge - radius - first) :] = False
+
+
+def _ended(inside: np.ndarray) -> Callable[[ExactLevel], str | None]:
+    """Reason to stop after a level: hardly a voxel is left."""
+    few = _LEFT * np.count_nonzero(inside)
+
+    def ended(level: ExactLevel) -> str | None:
+        return "all voxels labelled" if level.tested - level.assigned <= few else None
+
+    return ended

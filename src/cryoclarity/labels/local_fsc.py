@@ -11,22 +11,18 @@ where the correlation first falls below a threshold.
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
-import scipy.fft
 
 from cryoclarity.errors import InputError
+from cryoclarity.labels.banded import in_threads
+from cryoclarity.labels.levels import FAILED, LABELLED, OUTSIDE
+from cryoclarity.labels.local_fsc_scan import ArrayEngine, BandScan
 from cryoclarity.labels.region import density_mask, silent_share
-from cryoclarity.labels.resmap import FAILED, LABELLED, OUTSIDE
 
-__all__ = [
-    "ArrayEngine",
-    "LocalFscParameters",
-    "LocalFscResult",
-    "global_fsc",
-    "local_fsc",
-]
+__all__ = ["LocalFscParameters", "LocalFscResult", "global_fsc", "local_fsc"]
 
 WINDOW_VOXELS = 3.5
 WINDOW_PER_RESOLUTION = 1.0
@@ -36,6 +32,7 @@ NULL_WIDTHS = 1.645
 RANDOMISE_BELOW = 0.8
 GLOBAL_THRESHOLD = 0.143
 _TINY = 1e-30
+_PLANES = 8
 
 
 @dataclass(frozen=True)
@@ -83,35 +80,35 @@ class LocalFscResult:
     at_limit: int
 
 
-class ArrayEngine:
-    """The few array operations of the scan, here on the CPU with scipy."""
+class _Shells:
+    """Frequencies of the half transform of a box: sums over shells, a few planes at a time."""
 
-    def __init__(self, threads: int = 1) -> None:
+    def __init__(self, shape, voxel_size: tuple[float, float, float], threads: int) -> None:
+        z, y = (np.fft.fftfreq(n, v) for n, v in zip(shape[:2], voxel_size, strict=False))
+        x = np.fft.rfftfreq(shape[2], voxel_size[2])
+        self.squares = [(axis**2).astype(np.float32) for axis in (z, y, x)]
         self.threads = threads
 
-    def load(self, values: np.ndarray):
-        """Array to the device."""
-        return values
+    def sums(self, width: float, count: int, values: Callable[[slice], list]) -> np.ndarray:
+        """Sums per shell of `width` 1/angstrom, (quantities, count); the rest adds to the last.
 
-    def fetch(self, values) -> np.ndarray:
-        """Array from the device."""
-        return values
+        values : gives, for a slice of planes, arrays (planes, y, x) or None, which counts.
+        """
 
-    def forward(self, values):
-        """Real Fourier transform over three axes."""
-        return scipy.fft.rfftn(values, workers=self.threads)
+        def planes(start: int) -> np.ndarray:
+            place = slice(start, start + _PLANES)
+            z, y, x = self.squares
+            radius = np.sqrt(z[place, None, None] + (y[:, None] + x))
+            shell = np.minimum(np.rint(radius / np.float32(width)), count - 1)
+            shell = shell.astype(np.int64).ravel()
+            return np.array(
+                [
+                    np.bincount(shell, None if v is None else v.ravel(), minlength=count)
+                    for v in values(place)
+                ]
+            )
 
-    def back(self, values, shape: tuple[int, int, int]):
-        """Inverse of `forward`."""
-        return scipy.fft.irfftn(values, s=shape, workers=self.threads)
-
-    def where(self, condition, first, second):
-        """Choose per voxel."""
-        return np.where(condition, first, second)
-
-    def exp(self, values):
-        """Exponential."""
-        return np.exp(values)
+        return sum(in_threads(planes, range(0, len(self.squares[0]), _PLANES), self.threads))
 
 
 def global_fsc(
@@ -129,22 +126,28 @@ def global_fsc(
     frequencies, correlation : (shells,) float64
         1/angstrom at the middle of each shell; shells of one over the longest box edge.
     """
-    radius = _frequency(first.shape, voxel_size)
-    width = 1 / max(n * v for n, v in zip(first.shape, voxel_size, strict=True))
+    engine = ArrayEngine(threads)
+    transforms = engine.forward(np.stack([first, second]))
+    shells = _Shells(first.shape, voxel_size, threads)
+    return _shell_correlation(transforms, shells, first.shape, voxel_size)
+
+
+def _shell_correlation(transforms: np.ndarray, shells: _Shells, shape, voxel_size):
+    """Frequencies and correlation of two half transforms, (2, z, y, x // 2 + 1)."""
+    width = 1 / max(n * v for n, v in zip(shape, voxel_size, strict=True))
     count = int(0.5 / max(voxel_size) / width) + 1
-    shell = np.minimum(np.rint(radius / width), count).astype(np.int32).ravel()
-    one = scipy.fft.rfftn(first, workers=threads)
-    two = scipy.fft.rfftn(second, workers=threads)
     # Columns between the first and, for even edges, the last stand for two frequencies each.
-    twice = np.ones(one.shape[2])
-    twice[1 : (first.shape[2] + 1) // 2] = 2
+    twice = np.ones(transforms.shape[3], np.float32)
+    twice[1 : (shape[2] + 1) // 2] = 2
 
-    def shells(values: np.ndarray) -> np.ndarray:
-        return np.bincount(shell, (values * twice).ravel(), minlength=count + 1)[:count]
+    def products(place: slice) -> list[np.ndarray]:
+        one, two = transforms[:, place]
+        cross = one.real * two.real + one.imag * two.imag
+        powers = [part.real**2 + part.imag**2 for part in (one, two)]
+        return [values * twice for values in (cross, *powers)]
 
-    cross = shells((one * two.conj()).real)
-    power = shells(np.abs(one) ** 2) * shells(np.abs(two) ** 2)
-    return np.arange(count) * width, cross / np.sqrt(np.maximum(power, _TINY))
+    cross, one, two = shells.sums(width, count + 1, products)[:, :count]
+    return np.arange(count) * width, cross / np.sqrt(np.maximum(one * two, _TINY))
 
 
 def local_fsc(
@@ -173,39 +176,89 @@ def local_fsc(
         LABEL_HALVES_DIFFER, PAIR_HALF_SAME.
     """
     parameters = parameters or LocalFscParameters()
+    threads = parameters.threads
+    engine = engine or ArrayEngine(threads)
     first, second = (np.asarray(volume, np.float32) for volume in maps)
     _check(first, second, mask)
-    half = np.float32(0.5)
-    inside = (
-        density_mask(half * (first + second), half * (first - second))
-        if mask is None
-        else np.asarray(mask) != 0
+    inside = _inside(first, second, threads) if mask is None else np.asarray(mask) != 0
+    transforms = engine.forward(engine.load(np.stack([first, second])))
+    shells = _Shells(first.shape, voxel_size, threads)
+    frequencies, curve = _shell_correlation(
+        engine.fetch(transforms), shells, first.shape, voxel_size
     )
-    shells, curve = global_fsc(first, second, voxel_size, parameters.threads)
-    overall = _first_below(shells, curve, GLOBAL_THRESHOLD, 0.5 / max(voxel_size))
+    limit = 0.5 / max(voxel_size)
+    overall = _first_below(frequencies, curve, GLOBAL_THRESHOLD, limit)
     window = parameters.window or max(
         WINDOW_VOXELS * max(voxel_size), WINDOW_PER_RESOLUTION / overall
     )
-    start = _first_below(shells, curve, RANDOMISE_BELOW, math.inf)
-    scan = _Scan(first, second, voxel_size, parameters, window, start, engine)
-    crossing, at_limit = scan.run()
-    valued = inside & (crossing > 0)
-    codes = np.where(valued, LABELLED, np.where(inside, FAILED, OUTSIDE)).astype(np.uint8)
-    with np.errstate(divide="ignore"):
-        resolution = np.where(valued, 1 / crossing, 0).astype(np.float32)
+    start = _first_below(frequencies, curve, RANDOMISE_BELOW, math.inf)
+    # The square root of the weights is the window that an FSC would multiply in; bands narrower
+    # than its transform would only repeat each other.
+    width = 1 / (2 * math.pi * math.sqrt(2) * window)
+    bands = _bands(parameters, limit, width)
+    thresholds = _thresholds(shells, bands, width, window, voxel_size, parameters.threshold)
+    pairs = [transforms]
+    if parameters.randomise:
+        pairs.append(_randomised(engine, transforms, shells, start, first.shape, parameters.seed))
+    scan = BandScan(engine, pairs, inside, voxel_size, window, width)
+    crossing, at_limit = scan.run(bands, thresholds, limit, start + 2 * width)
+    valued = crossing > 0
+    codes = np.full(inside.shape, OUTSIDE, np.uint8)
+    codes[inside] = FAILED
+    codes[valued] = LABELLED
     return LocalFscResult(
-        resolution=resolution,
+        resolution=np.divide(1, crossing, out=np.zeros_like(crossing), where=valued),
         codes=codes,
-        frequencies=scan.bands,
-        thresholds=scan.thresholds,
+        frequencies=bands,
+        thresholds=thresholds,
         window=window,
-        band_width=scan.width,
+        band_width=width,
         randomised_from=start if parameters.randomise and math.isfinite(start) else None,
         global_resolution=1 / overall,
         silent_share=silent_share((first, second), inside),
         zero_box_share=float(np.mean((first == 0) & (second == 0))),
-        at_limit=int(np.count_nonzero(at_limit & valued)),
+        at_limit=int(np.count_nonzero(at_limit)),
     )
+
+
+def _inside(first: np.ndarray, second: np.ndarray, threads: int) -> np.ndarray:
+    """Mask from the density of two half maps."""
+    half = np.float32(0.5)
+    return density_mask(half * (first + second), half * (first - second), threads)
+
+
+def _bands(parameters: LocalFscParameters, limit: float, width: float) -> np.ndarray:
+    """Middle frequencies of the bands, half a width apart."""
+    lowest = 1 / parameters.coarsest
+    count = max(3, math.ceil((limit - lowest) / (0.5 * width)))
+    return lowest + (limit - lowest) * np.arange(count) / count
+
+
+def _thresholds(
+    shells: _Shells, bands: np.ndarray, width: float, window: float, voxel_size, threshold: float
+) -> np.ndarray:
+    """The asked threshold, raised where a window holds too few independent samples."""
+    samples = (4 * math.pi * window**2) ** 1.5 / math.prod(voxel_size)
+    step = 0.1 * width
+    highest = math.sqrt(sum(float(axis.max()) for axis in shells.squares))
+    counts = shells.sums(step, int(highest / step) + 2, lambda place: [None])[0]
+    gain = np.exp(-(((np.arange(len(counts)) * step - bands[:, None]) / width) ** 2))
+    share = (gain @ counts) ** 2 / (counts.sum() * (gain**2 @ counts))
+    return np.maximum(threshold, NULL_WIDTHS / np.sqrt(samples * share))
+
+
+def _randomised(engine: ArrayEngine, transforms, shells: _Shells, start: float, shape, seed: int):
+    """Transforms with random phases beyond a frequency."""
+    random = np.random.default_rng(seed)
+    found = engine.empty(transforms.shape, transforms)
+    z, y, x = shells.squares
+    low = engine.load(z[:, None, None] + (y[:, None] + x) < start**2)
+    for index, transform in enumerate(transforms):
+        noise = random.standard_normal(shape, dtype=np.float32)
+        phase = engine.forward(engine.load(noise))
+        mixed = phase * (abs(transform) / (abs(phase) + _TINY))
+        found[index] = engine.where(low, transform, mixed)
+    return found
 
 
 def _check(first: np.ndarray, second: np.ndarray, mask: np.ndarray | None) -> None:
@@ -224,100 +277,7 @@ def _check(first: np.ndarray, second: np.ndarray, mask: np.ndarray | None) -> No
         )
 
 
-def _frequency(shape: tuple[int, int, int], voxel_size: tuple[float, float, float]) -> np.ndarray:
-    """Length of the frequency vector of a real transform, float32, 1/angstrom."""
-    z, y = (np.fft.fftfreq(n, v) for n, v in zip(shape[:2], voxel_size[:2], strict=True))
-    x = np.fft.rfftfreq(shape[2], voxel_size[2])
-    return np.sqrt(z[:, None, None] ** 2 + y[:, None] ** 2 + x**2).astype(np.float32)
-
-
 def _first_below(shells: np.ndarray, curve: np.ndarray, threshold: float, otherwise: float):
     """Frequency of the first shell beyond the origin below a threshold."""
     below = np.flatnonzero(curve[1:] < threshold)
     return float(shells[1:][below[0]]) if len(below) else otherwise
-
-
-class _Scan:
-    """One pass over the bands, from low to high frequency."""
-
-    def __init__(
-        self, first, second, voxel_size, parameters, window: float, start: float, engine
-    ) -> None:
-        self.engine = engine or ArrayEngine(parameters.threads)
-        self.shape = first.shape
-        self.parameters = parameters
-        # The square root of the weights is the window that an FSC would multiply in; bands
-        # narrower than its transform would only repeat each other.
-        self.width = 1 / (2 * math.pi * math.sqrt(2) * window)
-        self.limit = 0.5 / max(voxel_size)
-        lowest = 1 / parameters.coarsest
-        count = max(3, math.ceil((self.limit - lowest) / (0.5 * self.width)))
-        self.bands = lowest + (self.limit - lowest) * np.arange(count) / count
-        self.start = start + 2 * self.width
-        radius = _frequency(self.shape, voxel_size)
-        self.thresholds = self._thresholds(radius, window, voxel_size)
-        self.radius = self.engine.load(radius)
-        self.smooth = self.engine.exp(-2 * (math.pi * window) ** 2 * self.radius**2)
-        self.halves = [self.engine.forward(self.engine.load(v)) for v in (first, second)]
-        self.randomised = self._randomised(start) if parameters.randomise else None
-
-    def _thresholds(self, radius: np.ndarray, window: float, voxel_size) -> np.ndarray:
-        """The asked threshold, raised where a window holds too few independent samples."""
-        samples = (4 * math.pi * window**2) ** 1.5 / math.prod(voxel_size)
-        values, counts = np.unique(np.rint(radius / (0.1 * self.width)), return_counts=True)
-        values, total = values * 0.1 * self.width, counts.sum()
-        gain = np.exp(-(((values - self.bands[:, None]) / self.width) ** 2))
-        share = (gain @ counts) ** 2 / (total * (gain**2 @ counts))
-        return np.maximum(self.parameters.threshold, NULL_WIDTHS / np.sqrt(samples * share))
-
-    def _randomised(self, start: float) -> list:
-        """Transforms with random phases beyond a frequency."""
-        random = np.random.default_rng(self.parameters.seed)
-        found = []
-        for transform in self.halves:
-            noise = random.standard_normal(self.shape, dtype=np.float32)
-            phase = self.engine.forward(self.engine.load(noise))
-            phase = phase / (abs(phase) + _TINY)
-            mixed = abs(transform) * phase
-            found.append(self.engine.where(self.radius < start, transform, mixed))
-        return found
-
-    def _correlation(self, halves: list, gain):
-        """Windowed correlation of two band-passed volumes at every voxel."""
-        one, two = (self.engine.back(transform * gain, self.shape) for transform in halves)
-
-        def averaged(product):
-            return self.engine.back(self.engine.forward(product) * self.smooth, self.shape)
-
-        power = averaged(one * one).clip(_TINY) * averaged(two * two).clip(_TINY)
-        return averaged(one * two) / power.clip(_TINY) ** 0.5
-
-    def _band(self, frequency: float):
-        gain = self.engine.exp(-0.5 * ((self.radius - frequency) / self.width) ** 2)
-        found = self._correlation(self.halves, gain)
-        if self.randomised is not None and frequency >= self.start:
-            chance = self._correlation(self.randomised, gain).clip(-0.99, 0.99)
-            found = (found - chance) / (1 - chance)
-        return found
-
-    def run(self) -> tuple[np.ndarray, np.ndarray]:
-        """Frequency of the first crossing (0: none was above), and where there was none."""
-        where = self.engine.where
-        previous = crossing = going = None
-        for index, (frequency, threshold) in enumerate(
-            zip(self.bands, self.thresholds, strict=True)
-        ):
-            excess = self._band(float(frequency)) - float(threshold)
-            if previous is None:
-                going = excess >= 0
-                crossing = excess * 0
-            else:
-                step = float(frequency - self.bands[index - 1])
-                share = previous / (previous - excess).clip(1e-6)
-                found = float(self.bands[index - 1]) + step * share
-                ends = going & (excess < 0)
-                crossing = where(ends, found, crossing)
-                going = going & (excess >= 0)
-            previous = excess
-        crossing = self.engine.fetch(where(going, crossing * 0 + self.limit, crossing))
-        return crossing, self.engine.fetch(going)

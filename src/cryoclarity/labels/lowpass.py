@@ -42,12 +42,13 @@ def round_away(value: float) -> int:
     return int(math.copysign(math.floor(abs(value) + 0.5), value))
 
 
-def detect_low_pass(density: np.ndarray) -> LowPass:
+def detect_low_pass(density: np.ndarray, threads: int = 1) -> LowPass:
     """Decide whether a map was low-pass filtered, from the fall of its log spectrum.
 
     Parameters
     ----------
     density : (n, n, n) float32
+    threads : int
 
     Returns
     -------
@@ -58,9 +59,9 @@ def detect_low_pass(density: np.ndarray) -> LowPass:
     if size > LARGE_BOX:
         start = size // 2 - LARGE_BOX // 2
         cut = slice(start, start + LARGE_BOX)
-        spectrum = radial_spectrum(density[cut, cut, cut] * hamming_window(LARGE_BOX))
+        spectrum = radial_spectrum(density[cut, cut, cut] * hamming_window(LARGE_BOX), threads)
     else:
-        spectrum = radial_spectrum(density)
+        spectrum = radial_spectrum(density, threads)
     slope = np.diff(np.log(spectrum))
     peaks = find_peaks_cwt(-slope, np.arange(1, 10), min_snr=2)
     if len(peaks) == 0:

@@ -9,6 +9,7 @@ import scipy.fft
 from scipy import ndimage
 
 from cryoclarity.errors import InputError
+from cryoclarity.labels.banded import in_threads
 from cryoclarity.labels.lowpass import LARGE_BOX
 from cryoclarity.labels.spectrum import (
     bin_count,
@@ -18,12 +19,14 @@ from cryoclarity.labels.spectrum import (
     radial_spectrum,
     radius_squared,
 )
+from cryoclarity.labels.statistic import mask_bounds
 
 __all__ = [
     "NoiseSpectrum",
     "Whitening",
     "apply_whitening",
     "fit_whitening",
+    "gaussian_filter",
     "noise_spectrum",
     "sphere_mask",
 ]
@@ -51,14 +54,40 @@ class Whitening:
     scale: float
 
 
+def gaussian_filter(volume: np.ndarray, width: float, threads: int = 1) -> np.ndarray:
+    """``scipy.ndimage.gaussian_filter`` of a float32 volume to the last bit, in threads.
+
+    Masks end where the blurred map crosses a limit, so a faster blur that differs in the last
+    digit is not the same.
+    """
+    for axis in range(volume.ndim):
+        across = 1 if axis == 0 else 0
+        parts = np.array_split(volume, threads, across)
+
+        def blur(part: np.ndarray, axis: int = axis) -> np.ndarray:
+            return ndimage.gaussian_filter1d(part, width, axis)
+
+        found = in_threads(blur, parts, threads)
+        volume = found[0] if threads == 1 else np.concatenate(found, across)
+    return volume
+
+
 def sphere_mask(size: int, radius: float) -> np.ndarray:
     """Voxels of a cube nearer to the grid's centre than `radius` voxels, bool."""
     axis = grid_axis(size)
-    return np.sqrt(radius_squared(axis, axis, axis)).astype(np.float32) < radius
+    mask = np.zeros((size, size, size), bool)
+    for z in np.flatnonzero(np.abs(axis) <= radius):
+        plane = np.sqrt(radius_squared(axis[z : z + 1], axis, axis)).astype(np.float32)
+        mask[z] = plane[0] < radius
+    return mask
 
 
 def noise_spectrum(
-    density: np.ndarray, difference: np.ndarray | None, mask: np.ndarray, sphere: np.ndarray
+    density: np.ndarray,
+    difference: np.ndarray | None,
+    mask: np.ndarray,
+    sphere: np.ndarray,
+    threads: int = 1,
 ) -> NoiseSpectrum:
     """Spectrum of the noise: of the half difference, or of the background of a single map.
 
@@ -70,15 +99,16 @@ def noise_spectrum(
     mask : (n, n, n) bool
         Particle before it is cut to the sphere or cube.
     sphere : (n, n, n) bool
+    threads : int
     """
     if density.shape[0] > LARGE_BOX:
-        return _cube_spectrum(density, difference, mask, sphere)
+        return _cube_spectrum(density, difference, mask, sphere, threads)
     if difference is not None:
-        return NoiseSpectrum(radial_spectrum(difference))
+        return NoiseSpectrum(radial_spectrum(difference, threads))
     grown = ndimage.maximum_filter(mask.view(np.uint8), size=13, mode="constant", cval=0)
     background = (~((grown > 0) & sphere)).astype(np.float32)
-    weight = ndimage.gaussian_filter(background, 0.02 * density.shape[0])
-    return NoiseSpectrum(radial_spectrum(density * weight))
+    weight = gaussian_filter(background, 0.02 * density.shape[0], threads)
+    return NoiseSpectrum(radial_spectrum(density * weight, threads))
 
 
 def _depth(region: np.ndarray) -> tuple[int, tuple[int, int, int]]:
@@ -89,13 +119,24 @@ def _depth(region: np.ndarray) -> tuple[int, tuple[int, int, int]]:
             code="LABEL_NO_NOISE_BLOCKS",
             remedy="give a mask of the particle, or a larger box",
         )
-    distance = ndimage.distance_transform_cdt(region, metric="taxicab")
+    if not region.any():
+        return 0, (0, 0, 0)
+    # The layer around the box of the region is outside, so nothing beyond it is nearer.
+    low, high = mask_bounds(region)
+    starts = [max(0, first - 1) for first in low]
+    box = tuple(slice(first, last + 1) for first, last in zip(starts, high, strict=True))
+    distance = ndimage.distance_transform_cdt(region[box], metric="taxicab")
     place = np.unravel_index(int(np.argmax(distance)), distance.shape)
-    return int(distance[place]), (int(place[0]), int(place[1]), int(place[2]))
+    z, y, x = (int(i) + first for i, first in zip(place, starts, strict=True))
+    return int(distance[place]), (z, y, x)
 
 
 def _cube_spectrum(
-    density: np.ndarray, difference: np.ndarray | None, mask: np.ndarray, sphere: np.ndarray
+    density: np.ndarray,
+    difference: np.ndarray | None,
+    mask: np.ndarray,
+    sphere: np.ndarray,
+    threads: int,
 ) -> NoiseSpectrum:
     """Noise spectrum of a large box, from one windowed cube of noise."""
     size = density.shape[0]
@@ -113,7 +154,7 @@ def _cube_spectrum(
             remedy="give half maps or a box with more background",
         )
     cut = tuple(slice(start, start + edge) for start in starts)
-    spectrum = radial_spectrum(source[cut] * hamming_window(edge))
+    spectrum = radial_spectrum(source[cut] * hamming_window(edge), threads)
     return NoiseSpectrum(spectrum, edge, inside, outside)
 
 
@@ -144,13 +185,16 @@ def _elbow_indices(bins: int, voxel_size: float, elbow: float) -> tuple[int, int
     return fit_from, ramp_from
 
 
-def apply_whitening(volumes: list[np.ndarray], whitening: Whitening) -> list[np.ndarray]:
+def apply_whitening(
+    volumes: list[np.ndarray], whitening: Whitening, threads: int = 1
+) -> list[np.ndarray]:
     """Filter cubes with the real part of the program's (not quite symmetric) filter.
 
     Parameters
     ----------
     volumes : list of (n, n, n) float32
     whitening : Whitening
+    threads : int
 
     Returns
     -------
@@ -158,19 +202,26 @@ def apply_whitening(volumes: list[np.ndarray], whitening: Whitening) -> list[np.
         ``Re IFFT(W FFT u)``, done with real transforms and ``(W(k) + W(-k)) / 2``.
     """
     size = volumes[0].shape[0]
-    positive, negative = frequency_axes(size)
+    positive, negative = (axis.astype(np.float32) for axis in frequency_axes(size))
     half = size // 2 + 1
     kernel = np.empty((size, size, half), np.float32)
-    for z in range(size):
+
+    def plane(z: int) -> None:
         both = [_gain(a[z], a, a[:half], whitening) for a in (positive, negative)]
         kernel[z] = 0.5 * (both[0] + both[1])
-    shape = (size, size, size)
-    return [scipy.fft.irfftn(scipy.fft.rfftn(v) * kernel, s=shape) for v in volumes]
+
+    in_threads(plane, range(size), threads)
+    found = []
+    for volume in volumes:
+        transform = scipy.fft.rfftn(volume, workers=threads)
+        transform *= kernel
+        found.append(scipy.fft.irfftn(transform, s=volume.shape, workers=threads))
+    return found
 
 
 def _gain(z: float, axis_y: np.ndarray, axis_x: np.ndarray, whitening: Whitening) -> np.ndarray:
     """Filter value on one z plane."""
     radius = np.sqrt(z * z + axis_y[:, None] ** 2 + axis_x[None, :] ** 2)
-    radius = np.clip(radius, whitening.lower, whitening.upper) * whitening.scale
-    c0, c1, c2 = whitening.coefficients
+    radius = np.clip(radius, whitening.lower, whitening.upper) * np.float32(whitening.scale)
+    c0, c1, c2 = whitening.coefficients.astype(np.float32)
     return np.exp(-(c0 + radius * (c1 + radius * c2)))

@@ -8,14 +8,22 @@ module is equality with the program's labels, oddities included.
 
 from __future__ import annotations
 
-import logging
 import math
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 
 import numpy as np
-from scipy import ndimage
 
 from cryoclarity.errors import InputError
+from cryoclarity.labels.levels import (
+    FAILED,
+    LABELLED,
+    LARGEST_RADIUS,
+    MIXTURE,
+    NO_INDEX,
+    OUTSIDE,
+    run_levels,
+)
 from cryoclarity.labels.lowpass import (
     LowPass,
     detect_low_pass,
@@ -30,6 +38,7 @@ from cryoclarity.labels.prewhiten import (
     Whitening,
     apply_whitening,
     fit_whitening,
+    gaussian_filter,
     noise_spectrum,
     sphere_mask,
 )
@@ -39,6 +48,7 @@ from cryoclarity.labels.statistic import (
     level_basis,
     level_radius,
     statistic_map,
+    whole_blocks,
 )
 
 __all__ = [
@@ -57,13 +67,7 @@ __all__ = [
 NO_VALUE = 100.0
 """Angstrom written where no level passed, as the published program does."""
 
-OUTSIDE, LABELLED, FAILED, MIXTURE = 0, 1, 2, 3
-"""Codes: outside the mask; labelled; worse than every level; interpolated between labels."""
-
-LARGEST_RADIUS = 9
 _BORDER = 9
-_NO_INDEX = 255
-_log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -77,6 +81,7 @@ class ResmapParameters:
     largest_level : angstrom; a level above it is refused (infinite: only the window limits).
     keep_finished : end the run with the levels done, instead of an error, at a refused level.
     max_zero_share : largest share of exact zeros in the background; a masked map is refused.
+    threads : slabs and transforms at a time; the labels do not depend on it.
     """
 
     min_res: float = 0.0
@@ -88,6 +93,7 @@ class ResmapParameters:
     largest_level: float = math.inf
     keep_finished: bool = False
     max_zero_share: float = 1.0
+    threads: int = 1
 
 
 @dataclass(frozen=True)
@@ -180,7 +186,7 @@ def local_resolution(
     _check_shapes(maps, mask)
     zeros = np.logical_and.reduce([volume == 0 for volume in maps])
     density, difference = _start(maps)
-    low_pass = detect_low_pass(density)
+    low_pass = detect_low_pass(density, parameters.threads)
     size = density.shape[0]
     problem = _prepare(density, difference, voxel_size, mask, low_pass.factor, parameters)
     zero_share = _zero_share(zeros, problem, size)
@@ -190,9 +196,11 @@ def local_resolution(
             code="LABEL_ZERO_BACKGROUND",
             remedy="give unmasked half maps",
         )
-    noise = noise_spectrum(problem.density, problem.difference, problem.data_mask, problem.sphere)
+    noise = noise_spectrum(
+        problem.density, problem.difference, problem.data_mask, problem.sphere, parameters.threads
+    )
     whitening = fit_whitening(noise, problem.density.shape[0], problem.voxel_size)
-    _whiten(problem, whitening)
+    _whiten(problem, whitening, parameters.threads)
     low, high = _range(parameters, problem.voxel_size)
     level_index, levels, stopped = _run_levels(problem, low, high, parameters)
     resolution, codes = _to_input_grid(level_index, problem.mask, levels, parameters, size)
@@ -288,7 +296,7 @@ def _prepare(
     if mask is not None and not factor:
         data_mask = mask != 0
     else:
-        data_mask = _blurred_mask(density if mask is None else mask)
+        data_mask = _blurred_mask(density if mask is None else mask, parameters.threads)
     sphere = sphere_mask(size, size // 2 - 1)
     if difference is not None and parameters.mask_cut == "cube":
         inner = np.zeros_like(data_mask)
@@ -301,9 +309,9 @@ def _prepare(
     return _Problem(density, difference, voxel_size, data_mask, particle, sphere, region)
 
 
-def _blurred_mask(volume: np.ndarray) -> np.ndarray:
+def _blurred_mask(volume: np.ndarray, threads: int) -> np.ndarray:
     """Voxels above 5 % of the maximum of the blurred volume, bool."""
-    blurred = ndimage.gaussian_filter(volume, 0.02 * volume.shape[0])
+    blurred = gaussian_filter(volume, 0.02 * volume.shape[0], threads)
     return blurred > np.float32(0.05 * float(blurred.max()))
 
 
@@ -319,12 +327,12 @@ def _zero_share(zeros: np.ndarray, problem: _Problem, size: int) -> float:
     return max(float(zeros[region].mean()) if region.any() else 0.0 for region in regions)
 
 
-def _whiten(problem: _Problem, whitening: Whitening) -> None:
+def _whiten(problem: _Problem, whitening: Whitening, threads: int) -> None:
     """Replace the volumes by their pre-whitened forms."""
     volumes = [problem.density]
     if problem.difference is not None:
         volumes.append(problem.difference)
-    whitened = apply_whitening(volumes, whitening)
+    whitened = apply_whitening(volumes, whitening, threads)
     problem.density = whitened[0]
     problem.difference = whitened[1] if len(whitened) > 1 else None
 
@@ -339,75 +347,83 @@ def _range(parameters: ResmapParameters, voxel_size: float) -> tuple[float, floa
     return low, high
 
 
+def _levels(low: float, high: float, step: float) -> Iterator[float]:
+    """Levels in angstrom; the first one not below the limit is still tested, and the last."""
+    level = low
+    while True:
+        yield level
+        if level >= high:
+            return
+        level += step
+
+
 def _run_levels(
     problem: _Problem, low: float, high: float, parameters: ResmapParameters
 ) -> tuple[np.ndarray, list[LevelRecord], str | None]:
     """Test level after level; voxels that pass take the level and leave the mask."""
     size = problem.density.shape[0]
-    remaining = problem.mask.copy()
-    level_index = np.full(problem.mask.shape, _NO_INDEX, np.uint8)
-    levels: list[LevelRecord] = []
-    level, threshold = low, math.inf
-    while True:
-        refusal = _refusal(problem, level, parameters)
-        if refusal is not None:
-            if parameters.keep_finished and levels:
-                return level_index, levels, str(refusal)
-            raise refusal
-        record, passed = _test_level(problem, remaining, level, threshold, parameters.p_value)
+    threshold = math.inf
+
+    def test(level: float, density: np.ndarray, left: np.ndarray, start: tuple[int, ...]):
+        nonlocal threshold
+        _refuse(problem, level, parameters)
+        record, passed = _test_level(problem, level, density, left, threshold, parameters)
         threshold = record.threshold
-        level_index[passed] = len(levels)
-        remaining[passed] = False
-        levels.append(record)
-        left = record.tested - record.assigned
-        _log.info("level %.2f A: %d of %d voxels", level, record.assigned, record.tested)
-        if (record.assigned < size and left < size**2) or level >= high:
-            return level_index, levels, None
-        level += parameters.step_res
+        return record, passed
+
+    def ended(record: LevelRecord) -> str | None:
+        few = record.assigned < size and record.tested - record.assigned < size**2
+        return "" if few else None
+
+    levels = _levels(low, high, parameters.step_res)
+    index, _, records, stopped = run_levels(
+        problem.density, problem.mask, levels, test, ended, keep_finished=parameters.keep_finished
+    )
+    return index, records, stopped or None
 
 
-def _refusal(problem: _Problem, level: float, parameters: ResmapParameters) -> InputError | None:
-    """Why a level cannot be tested, or None."""
+def _refuse(problem: _Problem, level: float, parameters: ResmapParameters) -> None:
+    """Raise for a level that cannot be tested."""
     radius = level_radius(level, problem.voxel_size)
     width = 2 * radius + 1
     if radius > LARGEST_RADIUS or level > parameters.largest_level:
-        return InputError(
+        raise InputError(
             f"{level:.2f} A needs a window of {width} voxels; "
             f"the limit is {min(parameters.largest_level, 18 * problem.voxel_size):.2f} A",
             code="LABEL_LEVEL_RANGE",
             remedy="lower the largest level",
         )
-    tiles = problem.density.shape[0] // width
-    cut = slice(0, tiles * width)
-    region = problem.noise_region[cut, cut, cut]
-    shape = (tiles, width, tiles, width, tiles, width)
-    blocks = int(region.reshape(shape).all(axis=(1, 3, 5)).sum())
+    blocks = int(np.count_nonzero(whole_blocks(problem.noise_region, width)))
     if blocks < max(1, parameters.min_noise_blocks):
         found = "no noise block" if blocks == 0 else f"only {blocks} noise blocks"
-        return InputError(
+        raise InputError(
             f"{found} of {width} voxels at {level:.2f} A",
             code="LABEL_NO_NOISE_BLOCKS",
             remedy="lower the largest level, or give half maps or a larger box",
         )
-    return None
 
 
 def _test_level(
-    problem: _Problem, remaining: np.ndarray, level: float, previous: float, p_value: float
+    problem: _Problem,
+    level: float,
+    density: np.ndarray,
+    left: np.ndarray,
+    previous: float,
+    parameters: ResmapParameters,
 ) -> tuple[LevelRecord, np.ndarray]:
-    """Record of one level and the voxels that pass it, (n, n, n) bool."""
+    """Record of one level and the voxels of those left that pass it, (z, y, x) bool."""
     basis = level_basis(level, problem.voxel_size)
     source = problem.density if problem.difference is None else problem.difference
     variance, blocks = block_variance(source, problem.noise_region, basis)
-    passed = np.zeros_like(remaining)
+    passed = np.zeros_like(left)
     weights = kept_eigenvalues(basis.eigenvalues)
-    tested = int(remaining.sum())
+    tested = int(np.count_nonzero(left))
     ratio = np.zeros(0, np.float32)
     if tested:
-        ratio = statistic_map(problem.density, remaining, basis)
-        ratio = ratio / (variance + np.float32(1e-10))
-    threshold, base, above = false_discovery_threshold(ratio, weights, p_value, previous)
-    passed[remaining] = ratio > threshold
+        ratio = statistic_map(density, left, basis, parameters.threads)
+        ratio /= variance + np.float32(1e-10)
+    threshold, base, above = false_discovery_threshold(ratio, weights, parameters.p_value, previous)
+    passed[left] = ratio > threshold
     record = LevelRecord(
         resolution=float(level),
         radius=basis.radius,
@@ -419,7 +435,7 @@ def _test_level(
         threshold_uncorrected=base,
         threshold=threshold,
         above_uncorrected=above,
-        assigned=int(passed.sum()),
+        assigned=int(np.count_nonzero(passed)),
     )
     return record, passed
 
@@ -432,12 +448,14 @@ def _to_input_grid(
     size: int,
 ) -> tuple[np.ndarray, np.ndarray]:
     """Resolution and codes on the input grid; filtered maps are interpolated back."""
-    table = np.full(256, NO_VALUE)
+    table = np.full(NO_INDEX + 1, NO_VALUE)
     table[: len(levels)] = [level.resolution for level in levels]
-    coarse = table[level_index]
     if level_index.shape[0] == size:
-        codes = np.where(mask, np.where(level_index == _NO_INDEX, FAILED, LABELLED), OUTSIDE)
-        return coarse.astype(np.float32), codes.astype(np.uint8)
+        codes = np.full(mask.shape, OUTSIDE, np.uint8)
+        codes[mask] = FAILED
+        codes[level_index != NO_INDEX] = LABELLED
+        return np.take(table.astype(np.float32), level_index), codes
+    coarse = table[level_index]
     fine = upsample_levels(coarse, size)
     first = np.float32(levels[0].resolution)
     fine[fine <= first] = first

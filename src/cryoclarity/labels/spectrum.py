@@ -89,13 +89,15 @@ def _sorted_by_bin(size: int) -> tuple[np.ndarray, np.ndarray]:
     return source[order], np.bincount(all_bins, minlength=bins)
 
 
-def radial_spectrum(volume: np.ndarray) -> np.ndarray:
+def radial_spectrum(volume: np.ndarray, threads: int = 1) -> np.ndarray:
     """Normalised radial power spectrum of a cube.
 
     Parameters
     ----------
     volume : (n, n, n) float32 or float64
         float32 is transformed in single precision; float64 in double, then cast.
+    threads : int
+        Of the transform.
 
     Returns
     -------
@@ -108,7 +110,7 @@ def radial_spectrum(volume: np.ndarray) -> np.ndarray:
         VAL_CONSTANT when the volume has no spectral variation at all.
     """
     size = volume.shape[0]
-    amplitude = np.abs(scipy.fft.rfftn(volume).astype(np.complex64, copy=False))
+    amplitude = np.abs(scipy.fft.rfftn(volume, workers=threads).astype(np.complex64, copy=False))
     amplitude -= amplitude.min()
     peak = amplitude.max()
     if not peak > 0:

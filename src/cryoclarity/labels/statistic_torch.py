@@ -6,11 +6,53 @@ import numpy as np
 import torch
 import torch.nn.functional as functional
 
-from cryoclarity.labels.statistic import MOMENTS, LevelBasis, mask_bounds
+from cryoclarity.labels.statistic import MOMENTS, LevelBasis, mask_box
 
-__all__ = ["statistic_map_torch"]
+__all__ = ["TorchStatistic"]
 
-_SLAB = 48
+_VOXELS = 2**24
+"""Voxels worked on at a time: about a gigabyte of the device."""
+
+
+class TorchStatistic:
+    """:func:`cryoclarity.labels.statistic.statistic_map` on a torch device.
+
+    device : ``cpu``, ``cuda`` or ``cuda:N``.
+    """
+
+    def __init__(self, device: str) -> None:
+        self.device = torch.device(device)
+
+    def __call__(
+        self, density: np.ndarray, mask: np.ndarray, basis: LevelBasis, threads: int = 1
+    ) -> np.ndarray:
+        """Energy that the 16 functions explain, (count,) float32 in raster order of the mask.
+
+        Parameters
+        ----------
+        density : (z, y, x) float32
+        mask : (z, y, x) bool
+            Not nearer to a face than the window radius.
+        basis : LevelBasis
+        threads : int
+            Unused: torch has its own.
+        """
+        density, mask = mask_box(density, mask, basis.radius)
+        filters = self._load(basis.filters)
+        missing = self._load(basis.missing)
+        planes = max(1, _VOXELS // mask[0].size)
+        found = []
+        for start in range(0, len(mask), planes):
+            part = mask[start : start + planes]
+            slab = self._load(density[start : start + len(part) + 2 * basis.radius])
+            chosen = torch.as_tensor(np.ascontiguousarray(part), device=self.device)
+            # TF32 would keep three digits only.
+            with torch.backends.cudnn.flags(enabled=True, deterministic=True, allow_tf32=False):
+                found.append(_energy(slab, filters, missing)[chosen].cpu().numpy())
+        return np.concatenate(found)
+
+    def _load(self, values: np.ndarray) -> torch.Tensor:
+        return torch.as_tensor(np.ascontiguousarray(values, np.float32), device=self.device)
 
 
 def _along(volume: torch.Tensor, filters: torch.Tensor, axis: int) -> torch.Tensor:
@@ -19,38 +61,6 @@ def _along(volume: torch.Tensor, filters: torch.Tensor, axis: int) -> torch.Tens
     shape[axis] = filters.shape[1]
     kernel = filters.reshape(filters.shape[0], 1, *shape)
     return functional.conv3d(volume[None, None], kernel)[0]
-
-
-def statistic_map_torch(
-    density: np.ndarray, mask: np.ndarray, basis: LevelBasis, device: str = "cuda"
-) -> np.ndarray:
-    """As :func:`cryoclarity.labels.statistic.statistic_map`, on a torch device.
-
-    Parameters
-    ----------
-    density : (z, y, x) float32
-    mask : (z, y, x) bool
-        Not nearer to a face than the window radius.
-    basis : LevelBasis
-    device : str
-
-    Returns
-    -------
-    (count,) float32
-        Values in raster order of the mask.
-    """
-    radius = basis.radius
-    low, high = mask_bounds(mask)
-    filters = torch.as_tensor(basis.filters.astype(np.float32), device=device)
-    missing = torch.as_tensor(basis.missing.astype(np.float32), device=device)
-    planes = (slice(low[1] - radius, high[1] + radius), slice(low[2] - radius, high[2] + radius))
-    found = []
-    for start in range(low[0], high[0], _SLAB):
-        stop = min(start + _SLAB, high[0])
-        slab = np.ascontiguousarray(density[(slice(start - radius, stop + radius), *planes)])
-        energy = _energy(torch.as_tensor(slab, device=device), filters, missing).cpu().numpy()
-        found.append(energy[mask[start:stop, low[1] : high[1], low[2] : high[2]]])
-    return np.concatenate(found)
 
 
 def _energy(slab: torch.Tensor, filters: torch.Tensor, missing: torch.Tensor) -> torch.Tensor:

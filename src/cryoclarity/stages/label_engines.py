@@ -8,10 +8,10 @@ from dataclasses import asdict, dataclass, field, replace
 
 import numpy as np
 
-from cryoclarity.errors import ConfigError, InputError
+from cryoclarity.errors import ConfigError
 from cryoclarity.grid import Grid
 from cryoclarity.labels.binary import find_binary, run_binary
-from cryoclarity.labels.exact import ExactParameters, exact_resolution
+from cryoclarity.labels.exact import ExactParameters, Statistic, exact_resolution
 from cryoclarity.labels.local_fsc import LocalFscParameters, local_fsc
 from cryoclarity.labels.resmap import (
     FAILED,
@@ -24,6 +24,7 @@ from cryoclarity.labels.resmap import (
     local_resolution,
     tested_mask,
 )
+from cryoclarity.labels.statistic import statistic_map
 
 __all__ = ["ENGINES", "EngineLabels", "LabelSettings", "check_settings", "empty_value"]
 
@@ -31,6 +32,7 @@ DEFAULT_SECONDS = 3600.0
 SMALLEST_STEP = 0.25
 LARGEST_P_VALUE = 0.05
 FSC_LEVEL_WIDTH = 0.25
+DEVICES = ("auto", "cpu", "cuda")
 _LEVEL_TOLERANCE = 1e-3
 
 
@@ -39,6 +41,8 @@ class LabelSettings:
     """How to label: engine, its parameters, and for the real program its place and time limit.
 
     fsc_threshold, fsc_window, randomise : of the engine fsc; the window in angstrom, 0 = chosen.
+    device : of the engines resmap-exact and fsc; ``auto`` takes a GPU that torch sees, if any.
+    threads : the labels do not depend on it.
     """
 
     engine: str = "resmap"
@@ -49,6 +53,7 @@ class LabelSettings:
     fsc_threshold: float = 0.5
     fsc_window: float = 0.0
     randomise: bool = False
+    device: str = "cpu"
     threads: int = 1
 
 
@@ -70,8 +75,8 @@ def empty_value(engine: str) -> float:
     return NO_VALUE if engine in ("resmap", "resmap-binary") else 0.0
 
 
-def check_settings(settings: LabelSettings) -> None:
-    """Refuse parameters out of their range.
+def check_settings(settings: LabelSettings, maps: int = 1) -> None:
+    """Refuse parameters out of their range, and an engine that needs more maps than given.
 
     Raises
     ------
@@ -80,6 +85,13 @@ def check_settings(settings: LabelSettings) -> None:
     parameters = settings.parameters
     if settings.engine not in ENGINES:
         raise ConfigError(f"engine is {settings.engine!r}, known are {', '.join(ENGINES)}")
+    if settings.engine == "fsc" and maps != 2:
+        raise ConfigError(
+            "the engine fsc compares two half maps",
+            remedy="give --half1 and --half2, or use --engine resmap-exact",
+        )
+    if settings.device not in DEVICES:
+        raise ConfigError(f"device is {settings.device!r}, known are {', '.join(DEVICES)}")
     if not 0 < parameters.p_value <= LARGEST_P_VALUE:
         raise ConfigError(f"p-value is {parameters.p_value:g}, must be in (0, {LARGEST_P_VALUE}]")
     if not SMALLEST_STEP <= parameters.step_res < math.inf:
@@ -97,10 +109,34 @@ def check_settings(settings: LabelSettings) -> None:
         raise ConfigError(f"window is {settings.fsc_window:g} A, must not be negative")
 
 
+def _torch_device(settings: LabelSettings) -> str | None:
+    """Device of torch for the arrays, or None for numpy.
+
+    Raises
+    ------
+    ConfigError
+        A GPU is asked for, and there is no torch or it sees none.
+    """
+    if settings.device == "cpu":
+        return None
+    try:
+        from cryoclarity.nets.device import choose_device
+    except ImportError as error:
+        if settings.device == "auto":
+            return None
+        raise ConfigError(
+            f"device {settings.device!r} needs torch, which this environment lacks",
+            remedy="use --device cpu, or an environment with torch",
+        ) from error
+    device = str(choose_device(settings.device))
+    return None if device == "cpu" else device
+
+
 def _parity(maps, grid: Grid, settings: LabelSettings, mask) -> EngineLabels:
     """Our own ResMap, equal to the program."""
     voxel_size = grid.voxel_size[0]
-    result = local_resolution(maps, voxel_size, settings.parameters, mask)
+    parameters = replace(settings.parameters, threads=settings.threads)
+    result = local_resolution(maps, voxel_size, parameters, mask)
     return EngineLabels(
         result.resolution,
         result.codes,
@@ -149,7 +185,8 @@ def _exact(maps, grid: Grid, settings: LabelSettings, mask) -> EngineLabels:
         max_zero_share=given.max_zero_share,
         threads=settings.threads,
     )
-    result = exact_resolution(maps, grid.voxel_size_zyx, parameters, mask)
+    device = _torch_device(settings)
+    result = exact_resolution(maps, grid.voxel_size_zyx, parameters, mask, _statistic(device))
     levels = []
     for level in result.levels:
         row = asdict(level)
@@ -160,6 +197,7 @@ def _exact(maps, grid: Grid, settings: LabelSettings, mask) -> EngineLabels:
         "min_res": result.levels[0].resolution,
         "max_res": result.levels[-1].resolution,
         "step_res": given.step_res,
+        "device": device or "cpu",
         "computing_shape": list(result.computed_shape),
         "computing_voxel_size": result.voxel_size,
         "whitening_coefficients": [float(c) for c in result.whitening],
@@ -173,14 +211,17 @@ def _exact(maps, grid: Grid, settings: LabelSettings, mask) -> EngineLabels:
     )
 
 
+def _statistic(device: str | None) -> Statistic:
+    """Function that computes the statistic, on the CPU or on a torch device."""
+    if device is None:
+        return statistic_map
+    from cryoclarity.labels.statistic_torch import TorchStatistic
+
+    return TorchStatistic(device)
+
+
 def _fsc(maps, grid: Grid, settings: LabelSettings, mask) -> EngineLabels:
     """Local Fourier shell correlation of two half maps."""
-    if len(maps) != 2:
-        raise InputError(
-            "the engine fsc compares two half maps",
-            code="PAIR_HALF_MISSING",
-            remedy="give half maps, or use the engine resmap-exact",
-        )
     parameters = LocalFscParameters(
         threshold=settings.fsc_threshold,
         window=settings.fsc_window,
@@ -188,13 +229,19 @@ def _fsc(maps, grid: Grid, settings: LabelSettings, mask) -> EngineLabels:
         randomise=settings.randomise,
         threads=settings.threads,
     )
-    result = local_fsc(maps, grid.voxel_size_zyx, parameters, mask)
+    device, engine = _torch_device(settings), None
+    if device is not None:
+        from cryoclarity.labels.local_fsc_torch import TorchEngine
+
+        engine = TorchEngine(device)
+    result = local_fsc(maps, grid.voxel_size_zyx, parameters, mask, engine)
     bands = [
         {"resolution": 1 / float(f), "threshold": float(t)}
         for f, t in zip(result.frequencies[::-1], result.thresholds[::-1], strict=True)
     ]
     record = {
         "threshold": settings.fsc_threshold,
+        "device": device or "cpu",
         "window": result.window,
         "band_width": result.band_width,
         "randomised_from": result.randomised_from,

@@ -14,7 +14,7 @@ from cryoclarity.codes import CODES
 from cryoclarity.errors import InputError
 from cryoclarity.grid import Volume
 from cryoclarity.io.files import read_json, write_json
-from cryoclarity.io.maps import read_map, scan_map, write_map
+from cryoclarity.io.maps import read_map, write_map
 from cryoclarity.labels.foreign import import_labels
 from cryoclarity.labels.gates import Finding, LabelGates, LabelSummary, judge, summarise
 from cryoclarity.labels.resmap import LABELLED, ResmapParameters
@@ -40,10 +40,14 @@ _SUFFIXES = (".gz", ".mrc", ".map", ".ccp4")
 
 @dataclass(frozen=True)
 class LabelInputs:
-    """Paths of what is labelled: one map or two half maps, and perhaps a mask."""
+    """Paths of what is labelled: one map or two half maps, and perhaps a mask.
+
+    With `canonical` the written maps give their position by NSTART alone where that can say it.
+    """
 
     maps: tuple[Path, ...]
     mask: Path | None = None
+    canonical: bool = False
 
     def named(self) -> dict[str, Path | None]:
         """Paths by role."""
@@ -170,6 +174,7 @@ def _settings(spec: Mapping, gates: LabelGates, threads: int, halves: bool) -> L
         fsc_threshold=float(spec.get("fsc_threshold", 0.5)),
         fsc_window=float(spec.get("fsc_window", 0)),
         randomise=bool(spec.get("randomise", False)),
+        device=spec.get("device", "cpu"),
         threads=threads,
     )
 
@@ -205,7 +210,7 @@ def _frame(volume: Volume) -> str:
 
 def _label(inputs: LabelInputs, settings: LabelSettings) -> _Labels:
     """Run the engine on the files."""
-    check_settings(settings)
+    check_settings(settings, len(inputs.maps))
     volumes, mask_volume = _read(inputs, settings.voxel_size)
     maps = tuple(volume.density for volume in volumes)
     mask = None if mask_volume is None else mask_volume.density
@@ -239,7 +244,8 @@ def import_files(
     InputError
         FILE_*, HDR_* or LABEL_*.
     """
-    volume = _read_foreign(Path(labels))
+    # NaN stands for no answer in some programs, one value all over for none in any.
+    volume = read_map(labels, constant_ok=True, nonfinite_ok=True)
     inside = None if mask is None else read_map(mask).density
     resolution, codes = import_labels(volume.density, inside)
     summary = summarise(
@@ -256,30 +262,6 @@ def import_files(
     for finding in findings:
         LOGGER.warning("%s: %s", _warning_code(finding), finding.message)
     return _write(Path(out), found, inputs, LabelSettings(engine="import"), findings, None)
-
-
-def _read_foreign(path: Path) -> Volume:
-    """Read a label map in which NaN may stand for no answer."""
-    stored: list = []
-
-    def keep(header, position: int, values: np.ndarray) -> None:
-        if not stored:
-            stored.extend((header, np.empty(math.prod(header.stored_shape), np.float32)))
-        stored[1][position : position + values.size] = values
-
-    try:
-        return read_map(path, constant_ok=True)
-    except InputError as error:
-        if error.code != "VAL_NONFINITE":
-            raise
-    try:
-        scan_map(path, sink=keep)
-    except InputError as error:
-        if error.code != "VAL_NONFINITE":
-            raise
-    header, values = stored
-    density = values.reshape(header.stored_shape).transpose(header.transposition)
-    return Volume(np.ascontiguousarray(density), header.grid, header)
 
 
 def draw(out: str | Path, density: np.ndarray, map_path: Path) -> None:
@@ -316,6 +298,8 @@ def _write(
     """Write map, codes and record; returns the record."""
     summary = labels.summary
     parameters = asdict(settings.parameters)
+    # Results do not depend on it, so the record must not either.
+    del parameters["threads"]
     if not math.isfinite(settings.parameters.largest_level):
         parameters["largest_level"] = None
     parameters["voxel_size"] = settings.voxel_size
@@ -342,9 +326,10 @@ def _write(
         "findings": [asdict(finding) for finding in findings],
         "detail": labels.record,
     }
-    write_map(out, labels.volume.with_density(labels.resolution))
+    resolution = labels.volume.with_density(labels.resolution)
+    write_map(out, resolution, canonical=inputs.canonical)
     codes = labels.volume.with_density(labels.codes.astype(np.float32))
-    write_map(_companion(out, ".codes.mrc"), codes)
+    write_map(_companion(out, ".codes.mrc"), codes, canonical=inputs.canonical)
     write_json(_companion(out, ".json"), record)
     return record
 
