@@ -4,7 +4,7 @@
 import sys
 from pathlib import Path
 
-from cryoclarity.cli.script import batch_arguments, parser_for, script_main
+from cryoclarity.cli.script import batch_arguments, parser_for, script_main, settings_of
 
 
 def build_parser():
@@ -26,7 +26,8 @@ def run(arguments):
 
     if not arguments.files:
         raise ConfigError("no FILE given")
-    run_files(arguments.files, as_json=arguments.json)
+    settings = settings_of(arguments.spec)
+    run_files(arguments.files, as_json=arguments.json, settings=settings)
 
 
 def main(argv=None):

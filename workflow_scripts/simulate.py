@@ -6,7 +6,7 @@ import argparse
 import sys
 from pathlib import Path
 
-from cryoclarity.cli.script import batch_arguments, parser_for, script_main
+from cryoclarity.cli.script import batch_arguments, header_argument, parser_for, script_main
 
 
 def grid_argument(text: str) -> str | float:
@@ -50,6 +50,8 @@ def build_parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "--waters", action="store_true", help="keep waters where --resolution is 2.5 or better"
     )
+    parser.add_argument("--voxel-size", type=float, help="angstrom; replaces the map's header's")
+    header_argument(parser)
     parser.add_argument("--out", type=Path, help="map to write; its record takes the suffix .json")
     batch_arguments(parser)
     return parser
@@ -59,15 +61,13 @@ def run(arguments: argparse.Namespace) -> None:
     """Simulate by hand."""
     from cryoclarity.stages.simulate import SimulationSettings, run_files
 
-    settings = SimulationSettings(
-        grid=arguments.grid,
-        kernel=arguments.kernel,
-        q_map=arguments.q_map,
-        smooth=arguments.smooth,
-        resolution=arguments.resolution,
-        waters=arguments.waters,
+    names = ("grid", "kernel", "q_map", "smooth", "resolution", "waters")
+    settings = SimulationSettings(**{name: getattr(arguments, name) for name in names})
+    run_files(
+        *(arguments.map, arguments.model, arguments.qscores, arguments.out, settings),
+        voxel_size=arguments.voxel_size,
+        canonical=arguments.header == "canonical",
     )
-    run_files(arguments.map, arguments.model, arguments.qscores, arguments.out, settings)
 
 
 def main(argv: list[str] | None = None) -> int:

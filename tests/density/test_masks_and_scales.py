@@ -113,3 +113,20 @@ def test_the_contour_of_a_flat_density_is_its_value():
     density = np.zeros((8, 8, 8), np.float32)
     density[2:4] = 0.25
     assert suggest_contour(density) == pytest.approx(0.25)
+
+
+@pytest.mark.parametrize("size", [5, 6])
+@pytest.mark.parametrize("kind", ["any", "zeros", "negative", "flat"])
+def test_the_solvent_median_is_exact_without_a_copy(size, kind):
+    generator = np.random.default_rng(0)
+    density = generator.standard_normal((size,) * 3).astype(np.float32)
+    if kind == "zeros":
+        density[density < 0] = 0
+    elif kind == "negative":
+        density = -np.abs(density)
+    elif kind == "flat":
+        density[:] = 1.5
+        density[0, 0, 0] = 2
+    mask = generator.random(density.shape) < 0.4
+    assert solvent_statistics(density, mask)[0] == np.median(density[~mask])
+    assert solvent_statistics(density, np.ones_like(mask))[0] == np.median(density)

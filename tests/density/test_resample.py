@@ -86,6 +86,32 @@ def test_gaussians_keep_place_and_height(voxel, spacing):
     assert np.abs(centre_of_mass(found, target) - centre).max() < 0.02 * coarser
 
 
+@pytest.mark.parametrize(
+    ("voxel", "spacing"),
+    [
+        ((1.31, 1.31, 1.31), (0.5, 0.5, 0.5)),
+        ((0.66, 0.66, 0.66), (1.32, 1.32, 1.32)),
+        ((0.7, 1.0, 1.3), (1.0, 1.0, 1.0)),
+        ((1.0, 1.0, 1.0), (0.9, 1.2, 1.5)),
+    ],
+)
+def test_gaussians_on_uneven_grids_there_and_back(voxel, spacing):
+    """Place within 0.02 voxel and height within 0.5 % on the way, place within 0.01 at home."""
+    coarser = max(*voxel, *spacing)
+    extent = 26 * coarser
+    source = Grid([int(extent / v) for v in voxel[::-1]], voxel, (-7.3, 2.1, 50.9))
+    start = tuple(o + 0.37 * s for o, s in zip(source.origin, spacing, strict=True))
+    target = Grid([int(extent / s) - 2 for s in spacing[::-1]], spacing, start)
+    centre = np.asarray(source.origin) + extent / 2 + np.array([0.13, -0.27, 0.41]) * coarser
+    density = gaussian(source, centre, 1.5 * coarser)
+    found = resample(density, source, target)
+    assert np.abs(found - gaussian(target, centre, 1.5 * coarser)).max() < 0.005
+    assert np.abs(centre_of_mass(found, target) - centre).max() < 0.02 * coarser
+    back = resample(found, target, source)
+    shift = centre_of_mass(back, source) - centre_of_mass(density, source)
+    assert np.abs(shift / voxel).max() < 0.01
+
+
 @given(
     size=st.integers(20, 28),
     voxel=st.floats(0.6, 2.0),

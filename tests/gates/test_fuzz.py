@@ -9,7 +9,8 @@ import pytest
 
 from cryoclarity.codes import CODES
 from cryoclarity.gates.inspector import inspect_file
-from tests.gates.zoo import CIF, GOOD, PDB, gz, map_bytes
+from tests.gates.zoo import CIF, GOOD, PDB, gz, map_bytes, values
+from tests.gates.zoo_more import MORE_MODELS, members
 
 SEEDS = {
     "a.map": GOOD,
@@ -19,6 +20,9 @@ SEEDS = {
     "e.pdb": PDB,
     "f.cif": CIF,
     "g.cif.gz": gz(CIF),
+    "h.map.gz": members(map_bytes(np.abs(values()) * 80, mode=0, dtype="u1", imod=0), 900),
+    "i.pdb": MORE_MODELS["anisou between"][1],
+    "j.cif": MORE_MODELS["cif, other table first"][1],
 }
 
 
@@ -76,10 +80,10 @@ def check(folder, rounds, seed):
 
 
 def test_some_damage(tmp_path):
-    check(tmp_path, rounds=20, seed=1)
+    check(tmp_path, rounds=15, seed=1)
 
 
 @pytest.mark.fuzz
 @pytest.mark.parametrize("seed", range(2, 6))
 def test_much_damage(tmp_path, seed):
-    check(tmp_path, rounds=100, seed=seed)
+    check(tmp_path, rounds=50, seed=seed)

@@ -1,11 +1,15 @@
 """Models in every legal dress give the same atoms."""
 
+import time
+
 import numpy as np
 import pytest
 
-from cryoclarity.io.model import element_of, read_atoms, read_model, write_mmcif
-from cryoclarity.io.model_text import hybrid_serial
+from cryoclarity.gates.inspector import inspect_file
+from cryoclarity.io.model import read_atoms, read_model, write_mmcif
+from cryoclarity.io.site_table import element_of
 from tests.gates.zoo import PDB_LINE, at, cif_rows, cif_text, pdb_atoms, pdb_text
+from tests.gates.zoo_more import MORE_MODELS
 
 
 def atoms_of(tmp_path, text, name="a.cif"):
@@ -72,14 +76,6 @@ def test_more_atoms_than_five_digits(tmp_path):
     lines = [line[:6] + "*****" + line[11:] for line in pdb_atoms(20)]
     atoms = atoms_of(tmp_path, pdb_text(lines), "a.pdb")
     assert np.allclose(atoms.xyz[:, 0], 3 + 1.5 * np.arange(20))
-    cases = (
-        (1, "    1"),
-        (99999, "99999"),
-        (100000, "A0000"),
-        (100035, "A000Z"),
-        (100036, "A0010"),
-    )
-    assert [hybrid_serial(number) for number, _ in cases] == [text for _, text in cases]
 
 
 @pytest.mark.parametrize("zone", ["HETATM", "ATOM  "])
@@ -103,3 +99,109 @@ def test_written_models_come_back(shared, tmp_path):
         assert np.allclose(back.atoms.xyz, atoms.xyz, atol=1e-3)
         assert np.allclose(back.atoms.occupancy, atoms.occupancy)
         assert back.atoms.element.tolist() == atoms.element.tolist()
+
+
+def test_long_tables_are_read_in_pieces(tmp_path, monkeypatch):
+    """Pieces of whole lines give the same atoms as the file at once, wherever they end."""
+    rows = [row for k in range(9) for row in cif_rows()]
+    for i, row in enumerate(rows):
+        row |= {"auth_seq_id": str(i // 5 + 1), "type_symbol": "?" if i % 7 == 0 else "C"}
+        row |= {"pdbx_PDB_model_num": "7" if i < 150 else "8", "id": str(i + 1)}
+    text = cif_text(rows=rows) + "loop_\n_other.id\n1\n2\n"
+    (tmp_path / "a.cif").write_text(text)
+    whole = read_model(tmp_path / "a.cif")
+    assert (len(whole.atoms), whole.models) == (150, 2)
+    assert whole.atoms.residue_index.max() == 29
+    monkeypatch.setattr("cryoclarity.io.site_table.LONG_TABLE", 1000)
+    for size in (1, 300, 1017, 10**6):
+        monkeypatch.setattr("cryoclarity.io.site_table.PIECE_CHARACTERS", size)
+        pieces = read_model(tmp_path / "a.cif")
+        assert pieces.atoms.keys() == whole.atoms.keys()
+        assert np.array_equal(pieces.atoms.xyz, whole.atoms.xyz)
+        assert np.array_equal(pieces.atoms.residue_index, whole.atoms.residue_index)
+        assert (pieces.models, pieces.entry_id) == (2, "9zzz")
+        assert pieces.warnings == whole.warnings
+
+
+@pytest.mark.parametrize("name", [name for name in MORE_MODELS if name.startswith("cif")])
+def test_odd_tables_are_judged_alike_in_pieces(tmp_path, monkeypatch, name):
+    monkeypatch.setattr("cryoclarity.io.site_table.LONG_TABLE", 10)
+    monkeypatch.setattr("cryoclarity.io.site_table.PIECE_CHARACTERS", 200)
+    file_name, content, _, code = MORE_MODELS[name]
+    path = tmp_path / file_name
+    path.write_bytes(content)
+    verdict = inspect_file(str(path))
+    assert (verdict["code"], verdict.get("atoms")) == (code, None if code else 20)
+
+
+def test_long_pdb_files_are_read_in_pieces(tmp_path, monkeypatch):
+    lines = ["MODEL        7", *pdb_atoms(20), "ENDMDL", "MODEL        8", *pdb_atoms(20), "ENDMDL"]
+    path = tmp_path / "a.pdb"
+    path.write_text("\n".join(lines) + "\nEND\nATOM  lost\n")
+    whole = read_model(path)
+    assert whole.warnings[0] == ("W_TEXT_AFTER_END", "1 atom records after END ignored")
+    for size in (1, 100, 1000):
+        monkeypatch.setattr("cryoclarity.io.pdb_records.BLOCK_CHARACTERS", size)
+        pieces = read_model(path)
+        assert pieces.atoms.keys() == whole.atoms.keys()
+        assert np.array_equal(pieces.atoms.xyz, whole.atoms.xyz)
+        assert pieces.warnings == whole.warnings
+
+
+def test_unknown_occupancy_is_one(tmp_path):
+    blank = [line[:54] + "      " + line[60:] for line in pdb_atoms(3)]
+    path = tmp_path / "a.pdb"
+    path.write_text(pdb_text([*blank, *pdb_atoms(20)[3:]]))
+    model = read_model(path)
+    assert set(model.atoms.occupancy.tolist()) == {1.0}
+    assert ("W_OCCUPANCY", "3 atoms of unknown occupancy, taken as 1") in model.warnings
+
+
+def test_two_residues_at_one_place_may_alternate(tmp_path):
+    rows = list(cif_rows())
+    for i in range(5, 15):
+        rows[i] |= {"auth_seq_id": "2", "label_comp_id": ("SER", "THR")[i % 2]}
+        rows[i] |= {"label_alt_id": "AB"[i % 2], "label_atom_id": f"C{i // 2}"}
+    atoms = atoms_of(tmp_path, cif_text(rows=rows))
+    assert atoms.residue_index.tolist() == [0] * 5 + [1, 2] * 5 + [3] * 5
+
+
+def test_stated_resolution(tmp_path):
+    record = "REMARK   2 RESOLUTION.    3.40 ANGSTROMS.\n"
+    text = pdb_text()
+    cases = {
+        "a.pdb": (text.replace("ATOM", record + "ATOM", 1), 3.4),
+        "b.pdb": (text, None),
+        "a.cif": (cif_text() + "_em_3d_reconstruction.resolution 2.9\n", 2.9),
+        "b.cif": (cif_text() + "_em_3d_reconstruction.resolution ?\n", None),
+    }
+    for name, (content, expected) in cases.items():
+        (tmp_path / name).write_text(content)
+        assert read_model(tmp_path / name).resolution == expected
+
+
+@pytest.mark.long
+@pytest.mark.parametrize("form", ["pdb", "cif"])
+def test_a_large_model_in_seconds(tmp_path, form):
+    """120,000 atoms: a ribosome with its copies."""
+    path = tmp_path / f"a.{form}"
+    rows = list(cif_rows(20)) * 6000
+    if form == "cif":
+        numbered = (
+            row | {"auth_seq_id": str(i // 5 % 9999), "auth_asym_id": f"A{i // 49_995}"}
+            for i, row in enumerate(rows)
+        )
+        path.write_text(cif_text(rows=numbered))
+    else:
+        lines = pdb_atoms(20) * 6000
+        path.write_text(
+            pdb_text(
+                [
+                    f"{x[:21]}{'ABC'[i // 49_995]}{i // 5 % 9999:4d}{x[26:]}"
+                    for i, x in enumerate(lines)
+                ]
+            )
+        )
+    started = time.process_time()
+    assert inspect_file(str(path))["atoms"] == 120_000
+    assert time.process_time() - started < 5

@@ -4,12 +4,22 @@ import csv
 import gzip
 import hashlib
 import struct
+from dataclasses import replace
 
 import numpy as np
 import pytest
 
 from cryoclarity.gates.inspector import inspect_file
 from cryoclarity.gates.map_gate import check_map_content
+from cryoclarity.gates.pair_gate import (
+    best_frame,
+    fit_atoms,
+    fit_scores,
+    frame_scores,
+    judge_fit,
+    usual_frame,
+)
+from cryoclarity.io.maps import read_map
 from cryoclarity.io.model import read_atoms, read_model
 
 REFUSED = {"EMD-8216": "HDR_CELL_ANGLES", "EMD-3001": "HDR_CELL_ANGLES"}
@@ -109,3 +119,50 @@ def test_content_hash_does_not_depend_on_axis_order(shared):
     digest = hashlib.sha256(b"MAP1" + struct.pack("<3i", sections, rows, columns))
     digest.update(zyx.astype("<f4").tobytes())
     assert check_map_content(path).content_sha256 == digest.hexdigest()
+
+
+def test_pairs_of_the_archive_lie_as_measured(shared):
+    """Every real pair passes; copies turned, shifted and mirrored stay as far behind as known."""
+    for row in table(shared / "archive" / "manifest.tsv"):
+        if row["model_path"] == "-":
+            continue
+        entry, resolution = row["emdb_id"], float(row["resolution_A"])
+        volume = read_map(shared / "archive" / row["map_path"])
+        atoms = read_atoms(shared / "archive" / row["model_path"])
+        scores = fit_scores(volume, atoms, resolution)
+        refusals, warnings = judge_fit(scores, resolution)
+        assert refusals == []
+        assert scores.z == pytest.approx(float(row["overlay_z"]), abs=0.02), entry
+        rotated, shifted, mirrored = (
+            score / scores.z for score in (scores.z_rotated, scores.z_shifted, scores.z_mirrored)
+        )
+        assert 0.03 < shifted < 0.47, entry
+        if entry == "EMD-8249":  # 35 A: a blob in all poses
+            assert (rotated, mirrored) == pytest.approx((1.0, 1.0), abs=0.005)
+            assert [code for code, _ in warnings] == ["W_FIT_AMBIGUOUS"]
+        else:
+            assert 0.05 < rotated < 0.39 and 0.07 < mirrored < 0.51, entry
+            assert warnings == []
+        frames = frame_scores(volume, atoms)
+        usual = usual_frame(volume.header)
+        assert frames[usual] == pytest.approx(scores.z)
+        assert best_frame(frames, usual) == usual
+
+
+@pytest.mark.parametrize(
+    ("change", "code"),
+    [
+        (lambda xyz, centre: xyz + np.array([6.0, 6.0, 0.0]), "PAIR_NO_FIT"),
+        (lambda xyz, centre: (xyz - centre) * (-1, 1, 1) + centre, "PAIR_HAND"),
+        (lambda xyz, centre: xyz + np.array([60.0, 0.0, 0.0]), "PAIR_OUTSIDE"),
+    ],
+)
+@pytest.mark.parametrize("entry", ["EMD-6374", "EMD-6272", "EMD-20026"])
+def test_real_models_in_the_wrong_place(shared, entry, change, code):
+    row = next(row for row in table(shared / "archive" / "manifest.tsv") if row["emdb_id"] == entry)
+    volume = read_map(shared / "archive" / row["map_path"])
+    atoms = read_atoms(shared / "archive" / row["model_path"])
+    moved = replace(atoms, xyz=change(atoms.xyz, fit_atoms(atoms).mean(axis=0)))
+    resolution = float(row["resolution_A"])
+    refusals, _ = judge_fit(fit_scores(volume, moved, resolution), resolution)
+    assert code in [error.code for error in refusals]

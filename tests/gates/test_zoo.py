@@ -5,14 +5,17 @@ import os
 import subprocess
 import sys
 
+import numpy as np
 import pytest
 
 from cryoclarity.codes import CODES
 from cryoclarity.gates.inspector import inspect_file
+from cryoclarity.io.maps import read_map
 from tests.gates.zoo import MAPS, MODELS, SHAPE, VOXEL, map_bytes, values
+from tests.gates.zoo_more import MORE_MAPS, MORE_MODELS
 
-ALL = {f"map: {name}": case for name, case in MAPS.items()} | {
-    f"model: {name}": case for name, case in MODELS.items()
+ALL = {f"map: {name}": case for name, case in (MAPS | MORE_MAPS).items()} | {
+    f"model: {name}": case for name, case in (MODELS | MORE_MODELS).items()
 }
 WARNED = {
     "map: few extra bytes": "W_EXTRA_BYTES",
@@ -25,6 +28,15 @@ WARNED = {
     "map: frames disagree": "W_FRAME_DISAGREE",
     "map: space group float": "W_SPACEGROUP",
     "map: wrong statistics": "W_STATS",
+    "map: unsigned bytes": "W_MODE0_UNSIGNED",
+    "map: m larger": "W_M_NOT_N",
+    "map: ispg 90000": "W_SPACEGROUP",
+    "map: voxel twice as long": "W_ANISOTROPIC",
+    "model: altlocs": "W_ALTLOC",
+    "model: two atoms twice": "W_DUPLICATES",
+    "model: occupancy unknown": "W_OCCUPANCY",
+    "model: occupancy blank, pdb": "W_OCCUPANCY",
+    "model: elements blank": "W_ELEMENT",
     "model: cif under pdb": "W_SUFFIX",
     "model: pdb under cif": "W_SUFFIX",
     "model: no elements": "W_ELEMENT",
@@ -120,3 +132,22 @@ def test_script_answers_line_by_line_and_imports_little(root, tmp_path):
     )
     imported = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
     assert imported.stdout.strip() == "set()"
+
+
+@pytest.mark.parametrize("axes", ["123", "132", "213", "231", "312", "321"])
+def test_axis_orders_have_one_frame(tmp_path, axes):
+    path = tmp_path / "a.map"
+    path.write_bytes(MORE_MAPS[f"axes {axes}"][1])
+    volume = read_map(path)
+    assert np.array_equal(volume.density, values())
+    assert volume.grid.voxel_size == pytest.approx((VOXEL,) * 3, rel=1e-6)
+
+
+@pytest.mark.parametrize("order", ["little", "big"])
+@pytest.mark.parametrize("mode", [0, 1, 2, 6, 12])
+def test_modes_in_both_byte_orders(tmp_path, mode, order):
+    path = tmp_path / "a.map"
+    path.write_bytes(MORE_MAPS[f"mode {mode}, {order} endian"][1])
+    kind = {0: "i1", 1: "i2", 2: "f4", 6: "u2", 12: "f2"}[mode]
+    expected = (np.abs(values()) * 25).astype(kind).astype(np.float32)
+    assert np.array_equal(read_map(path).density, expected)

@@ -31,9 +31,10 @@ POWER_FLOOR = 1e-7  # of the largest summed power
 # so for most of it (a sphere in a cube leaves half), the map says nothing about its noise.
 BLANK = 1e-3
 LEAST_NOISY_SHARE = 0.25
-MASK_BLUR = 2.0  # angstrom
-MASK_NOISE = 4.0  # standard deviations of the blurred solvent
-MASK_SHARE = 0.1  # of the blurred maximum
+MASK_BLUR = 3.0  # angstrom
+MASK_NOISE = 2.5  # standard deviations of the blurred solvent
+MASK_SHARE = 0.15  # of the blurred maximum
+LARGEST_MASK_SHARE = 0.5  # where a cut-out holds so little solvent that noise cannot be told
 LEAST_BODY = 0.02  # of the largest body: smaller ones are specks of noise
 NOISE_CLIP = (-1.0, 3.0)
 VOXEL_CHANNELS = BLOCK**3
@@ -99,7 +100,9 @@ def feature_grid(grid: Grid) -> Grid:
     """
     shape = tuple(-(-n // BLOCK) for n in grid.shape)
     voxel = tuple(BLOCK * v for v in grid.voxel_size)
-    origin = tuple(o + (BLOCK - 1) / 2 * v for o, v in zip(grid.origin, grid.voxel_size, strict=True))
+    origin = tuple(
+        o + (BLOCK - 1) / 2 * v for o, v in zip(grid.origin, grid.voxel_size, strict=True)
+    )
     return Grid(shape, voxel, origin)
 
 
@@ -161,8 +164,8 @@ def molecule_mask(density: np.ndarray) -> np.ndarray:
     Returns
     -------
     ndarray
-        Voxels whose density, blurred by 2 angstrom, exceeds the median by 4 standard deviations
-        of the solvent and by 10 % of the way to the maximum; bodies of less than 2 % of the
+        Voxels whose density, blurred by 3 angstrom, exceeds the median by 2.5 standard deviations
+        of the solvent and by 15 % of the way to the maximum; bodies of less than 2 % of the
         largest are left out. The deviation is taken from the voxels below the median, which the
         molecule hardly reaches: 1.4826 x the median distance (normal distribution). A map that
         was masked has none, and the share of the maximum decides.
@@ -171,7 +174,8 @@ def molecule_mask(density: np.ndarray) -> np.ndarray:
     median = float(np.median(blurred))
     below = blurred[blurred < median]
     noise = 1.4826 * float(np.median(median - below)) if below.size else 0.0
-    level = max(MASK_NOISE * noise, MASK_SHARE * (float(blurred.max()) - median))
+    height = float(blurred.max()) - median
+    level = max(min(MASK_NOISE * noise, LARGEST_MASK_SHARE * height), MASK_SHARE * height)
     bodies, count = label(blurred > median + level)
     if not count:
         return np.zeros(density.shape, dtype=bool)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 PERCENTILE = 99.999
+BIT_BINS, SIGN = 1 << 16, 1 << 31
 SOLVENT_CLIP = (-3.0, 6.0)
 
 
@@ -50,12 +51,43 @@ def solvent_statistics(density: np.ndarray, mask: np.ndarray) -> tuple[float, fl
     -------
     median, deviation : float
     """
-    outside = density[~mask]
-    if not outside.size:
-        outside = density.flatten()
-    median = float(np.median(outside, overwrite_input=True))
-    del outside
+    chosen = np.ones(1, dtype=bool) if mask.all() else ~mask
+    median = _median(density, np.broadcast_to(chosen, density.shape))
     return median, masked_deviation(density, mask)
+
+
+def _median(density: np.ndarray, chosen: np.ndarray) -> float:
+    """Return the exact median of chosen voxels of a float32 array without a copy of them.
+
+    Floats are ordered as integers are once the sign is folded in: the upper 16 bits are counted
+    first, then the lower ones of those that share the middle's upper bits.
+    """
+    pairs = list(zip(density.astype(np.float32, copy=False), chosen, strict=True))
+    upper = sum(np.bincount(_ordered(s[c]) >> 16, minlength=BIT_BINS) for s, c in pairs)
+    count = int(upper.sum())
+    middle = []
+    for rank in {(count - 1) // 2, count // 2}:
+        top = int(np.searchsorted(np.cumsum(upper), rank, side="right"))
+        below = int(upper[:top].sum())
+        lower = np.zeros(BIT_BINS, dtype=np.int64)
+        for section, inside in pairs:
+            keys = _ordered(section[inside])
+            lower += np.bincount(keys[keys >> 16 == top] & 0xFFFF, minlength=BIT_BINS)
+        low = int(np.searchsorted(np.cumsum(lower), rank - below, side="right"))
+        middle.append(_value(top << 16 | low))
+    return float(np.mean(np.array(middle, dtype=np.float32)))
+
+
+def _ordered(values: np.ndarray) -> np.ndarray:
+    """Return float32 values as integers of the same order."""
+    bits = values.view(np.uint32)
+    return np.where(bits >> 31, ~bits, bits | np.uint32(SIGN)).astype(np.int64)
+
+
+def _value(key: int) -> np.float32:
+    """Undo :func:`_ordered` for one value."""
+    bits = key & ~SIGN if key & SIGN else ~key & 0xFFFFFFFF
+    return np.array([bits], dtype=np.uint32).view(np.float32)[0]
 
 
 def masked_deviation(density: np.ndarray, mask: np.ndarray) -> float:

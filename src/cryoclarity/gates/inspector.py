@@ -6,6 +6,7 @@ import logging
 from pathlib import Path
 
 from cryoclarity.errors import InputError
+from cryoclarity.gates.limits import Limits
 from cryoclarity.gates.map_gate import check_map, map_facts
 from cryoclarity.io.files import GZIP_MAGIC, check_regular
 from cryoclarity.io.sniff import content_of, read_head
@@ -17,13 +18,14 @@ MAP_SUFFIXES = frozenset({".map", ".mrc", ".mrcs", ".ccp4", ".rec", ".st", ".vol
 FORMAT_SUFFIXES = {"mmcif": frozenset({".cif", ".mmcif"}), "pdb": frozenset({".pdb", ".ent"})}
 
 
-def inspect_file(path: str) -> dict[str, object]:
+def inspect_file(path: str, limits: Limits | None = None) -> dict[str, object]:
     """Judge one file.
 
     Parameters
     ----------
     path : str
         As the user gave it.
+    limits : Limits, optional
 
     Returns
     -------
@@ -35,7 +37,7 @@ def inspect_file(path: str) -> dict[str, object]:
     kind = kind_by_suffix(path)
     try:
         kind = _kind_by_content(path, kind)
-        facts, warnings = (_model if kind == "model" else _map)(path)
+        facts, warnings = (_model if kind == "model" else _map)(path, limits or Limits())
     except InputError as error:
         return _verdict(path, kind, "quarantine", error.code, _message(error))
     except OSError as error:
@@ -43,6 +45,11 @@ def inspect_file(path: str) -> dict[str, object]:
     except MemoryError:
         code = "MOD_SIZE" if kind == "model" else "HDR_DIM_LIMIT"
         return _verdict(path, kind, "quarantine", code, "does not fit into memory")
+    except Exception as error:
+        # The last line of defence: one file that nobody thought of must not cost the others.
+        LOGGER.debug("unforeseen", exc_info=True)
+        message = " ".join(f"{type(error).__name__}: {error}".split())
+        return _verdict(path, kind, "quarantine", "INTERNAL", f"internal error: {message}")
     verdict = _verdict(path, kind, "ok", "", "")
     verdict["warnings"] = sorted({code for code, _ in warnings})
     verdict["message"] = "; ".join(f"{code}: {text}" for code, text in warnings)
@@ -73,15 +80,17 @@ def _kind_by_content(path: str, kind: str) -> str:
     return kind
 
 
-def _map(path: str):
-    scan = check_map(path)
+def _map(path: str, limits: Limits):
+    scan = check_map(path, limits.maps)
     return map_facts(scan), [*scan.warnings, *_packing_warning(path)]
 
 
-def _model(path: str):
+def _model(path: str, limits: Limits):
     from cryoclarity.gates.model_gate import check_model, model_facts  # gemmi only when needed
 
-    model, warnings = check_model(path)
+    model, warnings = check_model(
+        path, max_atoms=limits.max_atoms, max_bytes=limits.max_model_bytes
+    )
     suffix = data_suffix(path)
     if suffix in MODEL_SUFFIXES and suffix not in FORMAT_SUFFIXES[model.format]:
         warnings = [*warnings, ("W_SUFFIX", f"{suffix} file holds {model.format}")]

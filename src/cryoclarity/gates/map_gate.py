@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import hashlib
+import math
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 
-from cryoclarity.io.maps import MapHeader, MapScan, scan_map
+from cryoclarity.io.maps import MapHeader, MapLimits, MapScan, scan_map
 
 CONTENT_TAG = b"MAP1"
 
@@ -29,7 +30,7 @@ class MapContent:
     content_sha256: str
 
 
-def check_map(path: str | Path) -> MapScan:
+def check_map(path: str | Path, limits: MapLimits | None = None) -> MapScan:
     """Check a map file completely.
 
     Raises
@@ -37,10 +38,10 @@ def check_map(path: str | Path) -> MapScan:
     InputError
         FILE_*, HDR_* or VAL_*.
     """
-    return scan_map(path)
+    return scan_map(path, limits=limits)
 
 
-def check_map_content(path: str | Path) -> MapContent:
+def check_map_content(path: str | Path, limits: MapLimits | None = None) -> MapContent:
     """Check a map file completely and hash its data in canonical form.
 
     The hash runs over ``MAP1``, the grid as three little-endian int32 (x, y, z), and the values as
@@ -52,7 +53,7 @@ def check_map_content(path: str | Path) -> MapContent:
         FILE_*, HDR_* or VAL_*.
     """
     digest = hashlib.sha256()
-    pieces: list[np.ndarray] = []
+    stored: list[np.ndarray] = []
 
     def take(header: MapHeader, position: int, values: np.ndarray) -> None:
         if not position:
@@ -60,12 +61,15 @@ def check_map_content(path: str | Path) -> MapContent:
         if header.transposition == (0, 1, 2):
             digest.update(values.astype("<f4", copy=False).tobytes())
         else:  # another axis order needs the whole map before the first value is known
-            pieces.append(values)
+            if not stored:
+                stored.append(np.empty(math.prod(header.stored_shape), dtype="<f4"))
+            stored[0][position : position + values.size] = values
 
-    scan = scan_map(path, sink=take)
-    if pieces:
-        stored = np.concatenate(pieces).reshape(scan.header.stored_shape)
-        digest.update(stored.transpose(scan.header.transposition).astype("<f4").tobytes())
+    scan = scan_map(path, limits=limits, sink=take)
+    if stored:
+        array = stored[0].reshape(scan.header.stored_shape)
+        for section in array.transpose(scan.header.transposition):
+            digest.update(section.tobytes())
     return MapContent(scan, digest.hexdigest())
 
 

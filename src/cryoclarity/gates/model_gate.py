@@ -9,6 +9,7 @@ import numpy as np
 from cryoclarity.errors import InputError
 from cryoclarity.io.atoms import POLYMERS, Atoms
 from cryoclarity.io.model import ModelFile, read_model
+from cryoclarity.io.model_text import MAX_ATOMS, MAX_MODEL_BYTES
 from cryoclarity.model.selection import doubles
 
 DEGENERATE_SPREAD = 0.5  # angstrom
@@ -19,8 +20,10 @@ NAMES_SHOWN = 5
 Warnings = list[tuple[str, str]]
 
 
-def check_model(path: str | Path) -> tuple[ModelFile, Warnings]:
-    """Check a model file completely.
+def check_model(
+    path: str | Path, *, max_atoms: int = MAX_ATOMS, max_bytes: int = MAX_MODEL_BYTES
+) -> tuple[ModelFile, Warnings]:
+    """Check a model file completely; larger models are refused unread.
 
     Returns
     -------
@@ -32,7 +35,7 @@ def check_model(path: str | Path) -> tuple[ModelFile, Warnings]:
     InputError
         FILE_* or MOD_*.
     """
-    model = read_model(path)
+    model = read_model(path, max_atoms=max_atoms, max_bytes=max_bytes)
     return model, [*model.warnings, *check_atoms(model.atoms, path)]
 
 

@@ -11,6 +11,7 @@ from scipy.ndimage import map_coordinates
 from cryoclarity.errors import InputError
 from cryoclarity.grid import Grid, Volume
 from cryoclarity.io.atoms import Atoms
+from cryoclarity.io.map_header import MapHeader
 from cryoclarity.model.selection import best_altloc
 
 SAMPLED_ATOMS = 5000
@@ -162,6 +163,21 @@ def judge_fit(
     return refusals, warnings
 
 
+def frame_candidates(header: MapHeader) -> dict[str, tuple[float, float, float]]:
+    """Return the place of the first voxel (x, y, z), angstrom, by each rule."""
+    starts = zip(header.start_index, header.voxel_size, strict=True)
+    return {
+        "origin": header.origin_words,
+        "nstart": tuple(start * edge for start, edge in starts),
+        "zero": (0.0, 0.0, 0.0),
+    }
+
+
+def usual_frame(header: MapHeader) -> str:
+    """Return the rule that serves without a model: ORIGIN if any word is set, else NSTART."""
+    return "origin" if any(header.origin_words) else "nstart"
+
+
 def frame_scores(volume: Volume, atoms: Atoms) -> dict[str, float | None]:
     """Score the model with the map at each place that its header allows.
 
@@ -171,12 +187,7 @@ def frame_scores(volume: Volume, atoms: Atoms) -> dict[str, float | None]:
         z by 'origin', 'nstart' and 'zero'; None where half of the atoms lie outside.
     """
     header, grid = volume.header, volume.grid
-    starts = zip(header.start_index, grid.voxel_size, strict=True)
-    candidates = {
-        "origin": header.origin_words,
-        "nstart": tuple(start * edge for start, edge in starts),
-        "zero": (0.0, 0.0, 0.0),
-    }
+    candidates = frame_candidates(header)
     normalised, positions = _Normalised(volume), fit_atoms(atoms)
     return {
         name: normalised.score(positions, Grid(grid.shape, grid.voxel_size, origin))
@@ -184,14 +195,26 @@ def frame_scores(volume: Volume, atoms: Atoms) -> dict[str, float | None]:
     }
 
 
-def judge_frame(scores: dict[str, float | None], used: str) -> InputError | None:
-    """Return PAIR_FRAME when another frame fits better by one standard deviation of the map."""
+def best_frame(scores: dict[str, float | None], used: str) -> str:
+    """Return the frame that fits better than `used` by one standard deviation of the map.
+
+    That is `used` itself when none does, or when its own place is as good.
+    """
     score_used = scores[used] or 0.0
     best = max(scores, key=lambda name: -np.inf if scores[name] is None else scores[name])
-    if best == used or scores[best] is None or scores[best] < score_used + FRAME_MARGIN:
+    if scores[best] is None or scores[best] < score_used + FRAME_MARGIN:
+        return used
+    return best
+
+
+def judge_frame(scores: dict[str, float | None], used: str) -> InputError | None:
+    """Return PAIR_FRAME when another frame than the one in use fits clearly better."""
+    best = best_frame(scores, used)
+    if best == used:
         return None
-    message = f"fits with {best} (z {scores[best]:.2f}), read with {used} (z {score_used:.2f})"
-    return InputError(message, code="PAIR_FRAME", remedy=f"rewrite the map with {best} alone")
+    found = f"{scores[used] or 0.0:.2f}"
+    message = f"fits with {best} (z {scores[best]:.2f}), read with {used} (z {found})"
+    return InputError(message, code="PAIR_FRAME", remedy=f"set inspect.frame to auto or {best}")
 
 
 def check_half_grids(primary: Grid, halves: tuple[Grid, Grid]) -> None:

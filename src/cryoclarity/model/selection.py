@@ -8,11 +8,18 @@ import numpy as np
 
 from cryoclarity.io.atoms import Atoms
 
+# The full key of an atom, within one model.
+KEY_COLUMNS = (
+    *("chain", "residue_number", "insertion_code", "residue_name"),
+    *("name", "altloc", "element"),
+)
+
 
 def first_seen(keys: Iterable[object]) -> np.ndarray:
     """Number keys in the order in which they first appear, (n,) int."""
-    numbers: dict[object, int] = {}
-    return np.fromiter((numbers.setdefault(key, len(numbers)) for key in keys), dtype=np.int64)
+    keys = list(keys)
+    numbers = {key: number for number, key in enumerate(dict.fromkeys(keys))}
+    return np.fromiter(map(numbers.__getitem__, keys), dtype=np.int64, count=len(keys))
 
 
 def residue_numbers(atoms: Atoms) -> np.ndarray:
@@ -26,7 +33,12 @@ def residue_numbers(atoms: Atoms) -> np.ndarray:
 
 def doubles(atoms: Atoms) -> np.ndarray:
     """Whether each atom (n,) repeats the full key of an earlier one."""
-    number = first_seen(zip(atoms.keys(), atoms.element.tolist(), strict=True))
+    number = np.zeros(len(atoms), dtype=np.int64)
+    for name in KEY_COLUMNS:
+        # Column by column, because a tuple per atom takes much memory in large models.
+        labels = first_seen(getattr(atoms, name).tolist())
+        number = number * (int(labels.max(initial=0)) + 1) + labels
+        number = np.unique(number, return_inverse=True)[1]
     repeated = np.ones(len(number), dtype=bool)
     repeated[np.unique(number, return_index=True)[1]] = False
     return repeated

@@ -39,16 +39,25 @@ def fetched(job: EntryJob) -> Fetched:
     """Return the files that the fetch stage left for the entry.
 
     Half maps that the inspection refused count as missing: the entry loses only what needs them.
+    Maps that the inspection copied into another frame stand in for the fetched ones.
     """
     folder = job.upstream["fetch"].folder
-    halves = tuple(folder / name for name in HALF_MAPS)
+    halves = tuple(_in_frame(job, name) for name in HALF_MAPS)
     usable = all(path.exists() for path in halves) and not _refused_half_maps(job)
     models = [folder / name for name in MODELS if (folder / name).exists()]
     return Fetched(
-        map=folder / MAP,
+        map=_in_frame(job, MAP),
         half_maps=halves if usable else None,
         model=models[0] if models else None,
     )
+
+
+def _in_frame(job: EntryJob, name: str) -> Path:
+    inspected = job.upstream.get("inspect")
+    reframed = inspected.folder / name if inspected else None
+    if reframed is not None and reframed.exists():
+        return reframed
+    return job.upstream["fetch"].folder / name
 
 
 def stated_resolution(row: Mapping[str, str]) -> float | None:
