@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import NamedTuple
 
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
@@ -13,7 +14,7 @@ from cryoclarity.io.files import atomic_path
 
 DPI = 110
 ROW_INCHES = 0.34
-KEPT, DROPPED, OFF, WARNED = "#2c6e91", "#d1793c", "#b8b8b8", "#8a6d00"
+KEPT, DROPPED, OFF = "#2c6e91", "#d1793c", "#b8b8b8"
 SPLIT_COLOURS = ("#2c6e91", "#69a2bd", "#d1793c", "#7a7a7a", "#a3b86c", "#8c6bb1")
 
 
@@ -49,40 +50,51 @@ def save_funnel_figure(
         figure.savefig(temporary, dpi=DPI, metadata={"Software": None})
 
 
-def _draw_filters(axes, rows: Sequence[Mapping[str, object]], lost: Mapping[str, int]) -> None:
-    entering = int(rows[0]["in"]) if rows else 0
-    total = entering + sum(lost.values())
-    bars = [("asked for", total, 0, "", "", True)]
-    remaining = total
+class _Bar(NamedTuple):
+    """One line of the upper panel."""
+
+    label: str
+    kept: int
+    dropped: int
+    note: str
+    active: bool = True
+
+
+def _bars(rows: Sequence[Mapping[str, object]], lost: Mapping[str, int]) -> list[_Bar]:
+    remaining = sum(lost.values()) + (int(rows[0]["in"]) if rows else 0)
+    bars = [_Bar("asked for", remaining, 0, "")]
     for code, count in sorted(lost.items()):
         remaining -= count
-        bars.append(("no data", remaining, count, code, "", True))
+        bars.append(_Bar("no data", remaining, count, f"−{count:,}  {code}"))
     for row in rows:
-        label = str(row["filter"]).replace("_", " ", 1).replace("_", " ")
-        warned = f", {int(row['warned']):,} warned" if int(row["warned"]) else ""
+        dropped, warned = int(row["dropped"]), int(row["warned"])
+        notes = [f"−{dropped:,}  {row['code']}"] if dropped else []
+        notes += [f"{warned:,} warned"] if warned else []
+        label = str(row["filter"]).replace("_", " ")
         active = row["enabled"] == "yes"
-        bars.append((label, int(row["out"]), int(row["dropped"]), row["code"], warned, active))
-    widest = max(total, 1)
+        bars.append(_Bar(label, int(row["out"]), dropped, ", ".join(notes), active))
+    return bars
+
+
+def _draw_filters(axes, rows: Sequence[Mapping[str, object]], lost: Mapping[str, int]) -> None:
+    bars = _bars(rows, lost)
+    widest = max(bars[0].kept, 1)
     text_at = blended_transform_factory(axes.transAxes, axes.transData)
-    for place, (_, kept, dropped, code, warned, active) in enumerate(bars):
-        axes.barh(place, kept, color=KEPT if active else OFF, height=0.72)
-        axes.barh(place, dropped, left=kept, color=DROPPED, height=0.72)
-        count = f"{kept:,}" if active else f"{kept:,} (off)"
-        inside = kept > 0.12 * widest
+    for place, bar in enumerate(bars):
+        axes.barh(place, bar.kept, color=KEPT if bar.active else OFF, height=0.72)
+        axes.barh(place, bar.dropped, left=bar.kept, color=DROPPED, height=0.72)
+        inside = bar.kept > 0.12 * widest
         axes.text(
-            kept - 0.01 * widest if inside else kept + dropped + 0.01 * widest,
+            bar.kept - 0.01 * widest if inside else bar.kept + bar.dropped + 0.01 * widest,
             place,
-            count,
+            f"{bar.kept:,}" if bar.active else f"{bar.kept:,} (off)",
             ha="right" if inside else "left",
             va="center",
-            color="white" if inside and active else "black",
+            color="white" if inside and bar.active else "black",
             fontsize=8,
         )
-        note = (f"−{dropped:,}  {code}" if dropped else "") + warned.removeprefix(
-            "" if dropped else ", "
-        )
-        axes.text(1.01, place, note, transform=text_at, va="center", fontsize=8)
-    axes.set_yticks(range(len(bars)), [bar[0] for bar in bars], fontsize=8)
+        axes.text(1.01, place, bar.note, transform=text_at, va="center", fontsize=8)
+    axes.set_yticks(range(len(bars)), [bar.label for bar in bars], fontsize=8)
     axes.set_ylim(len(bars) - 0.5, -0.5)
     axes.set_xlim(0, widest)
     axes.xaxis.set_major_formatter(lambda value, _: f"{value:,.0f}")

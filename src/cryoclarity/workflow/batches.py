@@ -80,6 +80,34 @@ def read_entries(path: str | Path) -> list[dict[str, str]]:
     return entries
 
 
+def check_simulated(path: str | Path) -> None:
+    """Check a table of simulated entries, as `degrade_models.py --table` writes it.
+
+    Raises
+    ------
+    ConfigError
+        No such file, a column missing, an id that does not begin with SIM- (ID_BAD), an entry
+        twice (ID_DUPLICATE), an unknown split.
+    """
+    if not Path(path).is_file():
+        raise ConfigError("no table of simulated entries", code="FILE_MISSING", file=path)
+    seen: set[str] = set()
+    for line, row in enumerate(read_table(path), start=2):
+        missing = {"emdb_id", "split", "group", "model", "model_sha256", "draw"} - set(row)
+        if missing:
+            raise ConfigError(f"no columns {sorted(missing)}", file=path)
+        name = row["emdb_id"]
+        if not name.startswith("SIM-"):
+            raise ConfigError(
+                f"line {line}: {name!r} is no simulated entry", code="ID_BAD", file=path
+            )
+        if name in seen:
+            raise ConfigError(f"line {line}: {name} again", code="ID_DUPLICATE", file=path)
+        if row["split"] not in SPLITS:
+            raise ConfigError(f"line {line}: split {row['split']!r} is none of {SPLITS}", file=path)
+        seen.add(name)
+
+
 def _check_entry(entry: dict[str, str], line: int, path: str | Path) -> None:
     if not EMDB_ID.fullmatch(entry["emdb_id"]):
         raise ConfigError(

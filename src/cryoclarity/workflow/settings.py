@@ -12,6 +12,23 @@ import yaml
 from cryoclarity.errors import ConfigError
 
 
+def read_settings(path: str | Path) -> dict:
+    """Return the content of a YAML file.
+
+    Raises
+    ------
+    ConfigError
+        When it cannot be read, or is no mapping.
+    """
+    try:
+        content = yaml.safe_load(Path(path).read_text(encoding="utf-8"))
+    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
+        raise ConfigError(f"{' '.join(str(error).split())}", file=path) from error
+    if not isinstance(content, dict):
+        raise ConfigError("no mapping of keys to values", file=path)
+    return content
+
+
 def validated(config: dict, schema_file: str | Path) -> dict:
     """Return a copy of a configuration with all defaults, checked against its JSON schema.
 

@@ -1,0 +1,1 @@
+"""Selection: documents, search, saved answers, the stage and its rule."""
