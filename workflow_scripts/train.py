@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""Train SCUNet or the 3-D U-Net on shards; stops and resumes on signals."""
+"""Train a network on shards; stops and resumes on signals."""
 
 from __future__ import annotations
 
@@ -7,8 +7,13 @@ import argparse
 import sys
 from pathlib import Path
 
-from cryoclarity.cli.script import parser_for, script_main
+from cryoclarity.cli.script import parser_for, script_main, settings_of
 
+SAME = (
+    *("task", "index", "out", "data_folder", "device"),
+    *("initial_weights", "other_checkpoint", "allow_empty", "verify"),
+)
+NETWORKS = ("scunet", "unet3d", "bands", "bands-voxelwise")
 OVERRIDES = {
     "steps": (int, "optimiser steps in all"),
     "batch_size": (int, "boxes per step"),
@@ -23,7 +28,7 @@ def build_parser() -> argparse.ArgumentParser:
     """Arguments of the script."""
     parser = parser_for(__doc__)
     add, exits, others = parser.add_argument, ("exit", "continue"), ("refuse", "restart", "resume")
-    add("--network", choices=("scunet", "unet3d"), help="name; replaces the spec's network")
+    add("--network", choices=NETWORKS, help="name; replaces the spec's network")
     add("--task", choices=("enhance", "resolution"), help="what to train")
     add("--index", type=Path, metavar="TABLE", help="index table of the shards (TSV)")
     add("--out", type=Path, metavar="FOLDER", help="folder for weights, card and metrics")
@@ -48,20 +53,13 @@ def run(args: argparse.Namespace) -> int:
     from cryoclarity.train.run import TrainJob, run_files, spec_with
 
     dataset = args.dataset or args.index.name.split(".tsv")[0]
+    replaced = {name: getattr(args, name) for name in OVERRIDES}
     job = TrainJob(
-        task=args.task,
         dataset=dataset,
-        index=args.index,
-        out=args.out,
         state_folder=args.state_folder or Path("results", "train_state", dataset),
-        spec=spec_with(args.spec, args.network, {name: getattr(args, name) for name in OVERRIDES}),
-        data_folder=args.data_folder,
-        device=args.device,
-        initial_weights=args.initial_weights,
-        other_checkpoint=args.other_checkpoint,
-        allow_empty=args.allow_empty,
-        verify=args.verify,
+        spec=spec_with(settings_of(args.spec), args.network, replaced),
         continue_after_stop=args.on_term == "continue",
+        **{name: getattr(args, name) for name in SAME},
     )
     try:
         run_files(job)

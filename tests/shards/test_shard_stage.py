@@ -325,7 +325,7 @@ def test_coarse_voxels_are_skipped_for_the_fine_data_set(pair, tmp_path):
 
 def test_the_fine_data_set_is_for_the_maps_that_its_network_serves():
     from cryoclarity.predict.model import dataset_for
-    from cryoclarity.stages.shards import FINE_TOLERANCE, FINE_VOXEL
+    from cryoclarity.density.resample import FINE_TOLERANCE, FINE_VOXEL
 
     for voxel in (0.79, 0.7985, 0.7995, 0.8, 0.9):
         served = dataset_for("enhance", Grid((4, 4, 4), (1.0, voxel, 1.0))) == "enhance_0.5"

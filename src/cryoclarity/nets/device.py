@@ -20,6 +20,10 @@ def choose_device(name: str) -> torch.device:
     if name.startswith("cuda") and not torch.cuda.is_available():
         raise ConfigError(f"device {name!r}: torch sees no GPU", remedy="use --device cpu")
     try:
-        return torch.device(name)
+        device = torch.device(name)
     except RuntimeError as error:
         raise ConfigError(f"device {name!r} is unknown", remedy="auto, cpu, cuda") from error
+    if device.type == "cuda" and (device.index or 0) >= torch.cuda.device_count():
+        last = torch.cuda.device_count() - 1
+        raise ConfigError(f"device {name!r}: the last GPU is cuda:{last}", remedy="--device cuda:0")
+    return device

@@ -119,6 +119,11 @@ class EnhanceLoss:
         self.smooth_l1, self.ssim = smooth_l1, ssim
         self.beta, self.window, self.sigma = beta, window, sigma
 
+    @staticmethod
+    def weight(batch: dict[str, Tensor]) -> Tensor:
+        """What the loss of a batch is the mean over: its boxes."""
+        return batch["target"].new_tensor(len(batch["target"]), dtype=torch.float64)
+
     def __call__(self, output: Tensor, batch: dict[str, Tensor]) -> tuple[Tensor, dict]:
         """Return the loss and the terms ``l1`` and ``ssim`` (mean similarity), as tensors."""
         with torch.autocast(output.device.type, enabled=False):
@@ -149,6 +154,11 @@ class ResolutionLoss:
 
     def __init__(self, huber_delta: float = 1.0, censored: float = 1.0):
         self.huber_delta, self.censored = huber_delta, censored
+
+    def weight(self, batch: dict[str, Tensor]) -> Tensor:
+        """What the loss of a batch is the mean over: labelled voxels, and censored ones."""
+        labelled, censored = ((batch["mask"] == code).sum(dtype=torch.float64) for code in (1, 2))
+        return labelled + self.censored * censored
 
     def __call__(self, output: Tensor, batch: dict[str, Tensor]) -> tuple[Tensor, dict]:
         """Return the loss and ``abs`` (mean absolute error in label units), as tensors.

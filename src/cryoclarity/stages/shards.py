@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import json
 import logging
-from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 
 import numpy as np
@@ -14,34 +14,38 @@ from cryoclarity.boxes.cutting import BoxStack, Start, padded_share
 from cryoclarity.boxes.label_grid import LABELLED, labels_on_grid, largest_label
 from cryoclarity.boxes.selection import Coverage, Selection, select_by_labels, select_by_target
 from cryoclarity.boxes.tiling import box_starts
+from cryoclarity.density.bands import band_map, feature_grid, molecule_mask
 from cryoclarity.density.masks import automatic_mask, zone_mask
 from cryoclarity.density.normalise import (
     PERCENTILE,
     SOLVENT_CLIP,
+    masked_deviation,
     percentile_scale,
     scale_to_unit,
     solvent_standardise,
     solvent_statistics,
 )
-from cryoclarity.density.resample import network_grid, resample
+from cryoclarity.density.resample import (
+    FINE_VOXEL,
+    network_grid,
+    resample,
+    wants_fine_network,
+)
 from cryoclarity.errors import ConfigError, InputError
 from cryoclarity.grid import Grid, Volume
 from cryoclarity.io.atoms import Atoms
 from cryoclarity.io.files import read_json, write_json
 from cryoclarity.io.maps import read_map
 from cryoclarity.io.model import read_atoms
-from cryoclarity.io.shards import BoxArray, write_shard
+from cryoclarity.io.shards import BoxArray, write_map_shard, write_shard
 from cryoclarity.provenance import sidecar
 from cryoclarity.stages.batch import EntryJob, Skip
 from cryoclarity.stages.common import fetched, record_path
 
 LOGGER = logging.getLogger(__name__)
+VOXELS, BANDS = "voxels", "bands"
 SPACING = {"enhance_1.0": 1.0, "enhance_0.5": 0.5, "resolution_1.0": 1.0}
-DEFAULT_BOX = {"enhance": (60, 30), "resolution": (16, 16)}
-# Angstrom; the same rule by which inference chooses the 0.5 A network, so that no map trains a
-# network that would not serve it.
-FINE_VOXEL = 0.8
-FINE_TOLERANCE = 1e-3
+DEFAULT_BOX = {"enhance": (60, 30), "resolution": (16, 16), BANDS: (16, 4)}
 COVERAGE_RADIUS = 4.0  # angstrom around an atom
 IDENTITY = ("emdb_id", "pdb_id", "split", "group")
 
@@ -53,11 +57,13 @@ class ShardSettings:
     Attributes
     ----------
     dataset : 'enhance_1.0', 'enhance_0.5' or 'resolution_1.0'
-    box_size, stride : int, voxels of the network's grid; 0 takes the default of the data set
+    box_size, stride : int, voxels of the network's grid (of the 2 A grid for bands); 0 takes the
+        default of the data set
     min_target_share : least share of voxels with a target above 0.05
     min_labelled_share : least share of labelled voxels
     min_coverage : least share of a box's density above the contour level that lies within 4 A
         of the model; without a contour level and a model nothing is dropped for it
+    layout : 'voxels' of the map, or 'bands' of local power on a 2 A grid (resolution only)
     """
 
     dataset: str
@@ -66,11 +72,14 @@ class ShardSettings:
     min_target_share: float = 0.005
     min_labelled_share: float = 0.1
     min_coverage: float = 0.3
+    layout: str = VOXELS
 
     def __post_init__(self) -> None:
         if self.dataset not in SPACING:
             raise ConfigError(f"dataset {self.dataset!r} is none of {', '.join(SPACING)}")
-        box, stride = DEFAULT_BOX[self.task]
+        if self.layout not in (VOXELS, BANDS) or (self.layout, self.task) == (BANDS, "enhance"):
+            raise ConfigError(f"layout {self.layout!r} does not suit {self.dataset}")
+        box, stride = DEFAULT_BOX[BANDS if self.layout == BANDS else self.task]
         object.__setattr__(self, "box_size", self.box_size or box)
         object.__setattr__(self, "stride", self.stride or stride)
         if self.box_size < 1 or self.stride < 1:
@@ -155,22 +164,24 @@ def run_files(
     out = Path(out)
     volume = read_map(inputs.map)
     grid = network_grid(volume.grid, SPACING[settings.dataset])
-    prepare = _enhance_boxes if settings.task == "enhance" else _resolution_boxes
-    boxes = prepare(volume, grid, inputs, settings)
+    boxes = _preparation(settings)(volume, grid, inputs, settings)
     selection = boxes.selection
     _require_boxes(selection, inputs.map)
     known = dict(identity or {})
     identity = {name: known.get(name, "") for name in IDENTITY}
     record = sidecar("shards", asdict(settings) | {"contour": inputs.contour}, inputs.files())
     attributes = _attributes(boxes, settings, record) | identity
-    digest = write_shard(out, _arrays(boxes, settings.box_size), attributes)
+    if settings.layout == BANDS:
+        digest = write_map_shard(out, _whole_maps(boxes, settings.box_size), attributes)
+    else:
+        digest = write_shard(out, _arrays(boxes, settings.box_size), attributes)
     facts = {
         "boxes": len(selection.starts),
         "sha256": digest,
         "considered": selection.considered,
         "dropped": selection.dropped,
     }
-    padded = padded_share(grid.shape, selection.starts, settings.box_size)
+    padded = padded_share(boxes.grid.shape, selection.starts, settings.box_size)
     write_json(
         record_path(out),
         record
@@ -179,12 +190,18 @@ def run_files(
         | {
             "dataset": settings.dataset,
             "file": out.name,
-            "grid_shape": list(grid.shape),
+            "grid_shape": list(boxes.grid.shape),
             "normalisation": boxes.normalisation,
             "padded_share": float(padded.mean()),
         },
     )
     return facts
+
+
+def _preparation(settings: ShardSettings) -> Callable[..., _Boxes]:
+    if settings.layout == BANDS:
+        return _band_boxes
+    return _enhance_boxes if settings.task == "enhance" else _resolution_boxes
 
 
 def _require_boxes(selection: Selection, path: Path) -> None:
@@ -211,9 +228,11 @@ def run_entry(job: EntryJob) -> dict[str, object]:
     settings = ShardSettings(**{name: job.spec[name] for name in known if name in job.spec})
     files = fetched(job)
     if settings.dataset == "enhance_0.5":
-        smallest = min(read_map(files.map).grid.voxel_size)
-        if smallest >= FINE_VOXEL - FINE_TOLERANCE:
-            raise Skip(f"voxel {smallest:.4g} A is not below {FINE_VOXEL} A", code="SEL_F09_VOXEL")
+        # By the rule of inference, so that no map trains a network that would not serve it.
+        grid = read_map(files.map).grid
+        if not wants_fine_network(grid):
+            text = f"voxel {min(grid.voxel_size):.4g} A is not below {FINE_VOXEL} A"
+            raise Skip(text, code="SEL_F09_VOXEL")
     if settings.task == "enhance":
         folder = job.upstream["simulate"].folder
         inputs = ShardInputs(
@@ -306,27 +325,12 @@ def _shown_atoms(atoms: Atoms, weak: list[list[object]]) -> Atoms:
 def _resolution_boxes(
     volume: Volume, grid: Grid, inputs: ShardInputs, settings: ShardSettings
 ) -> _Boxes:
-    labels, codes = read_map(inputs.labels), read_map(inputs.codes)
-    if not labels.grid.same_frame(codes.grid):
-        raise InputError(
-            f"codes are {codes.grid.shape} at {codes.grid.origin}, labels are "
-            f"{labels.grid.shape} at {labels.grid.origin}",
-            code="LABEL_HALVES_DIFFER",
-            file=inputs.codes,
-            remedy="give the codes that were written with the labels",
-        )
-    code_numbers = np.rint(codes.density).astype(np.uint8)
-    censored = _censored_level(inputs.record, labels.density, code_numbers)
-    values, mask = labels_on_grid(labels.density, code_numbers, labels.grid, grid, censored)
+    values, mask, censored = _labels(inputs, grid)
     density = resample(volume.density, volume.grid, grid)
     inside = automatic_mask(density)
     median, deviation = solvent_statistics(density, inside)
     if not deviation > 0:
-        raise InputError(
-            "0 boxes kept (the density inside the mask is constant)",
-            code="SHARD_EMPTY",
-            file=inputs.map,
-        )
+        raise _constant(inputs.map)
     starts = list(box_starts(grid.shape, settings.box_size, settings.stride))
     selection = select_by_labels(
         mask == LABELLED, starts, settings.box_size, settings.min_labelled_share
@@ -348,6 +352,70 @@ def _resolution_boxes(
     return _Boxes(grid, volumes, selection, normalisation)
 
 
+def _band_boxes(volume: Volume, grid: Grid, inputs: ShardInputs, settings: ShardSettings) -> _Boxes:
+    """Band powers of the whole map, and labels of the voxels nearest to their grid."""
+    density = resample(volume.density, volume.grid, grid)
+    inside = molecule_mask(density)
+    if not inside.any() or not masked_deviation(density, inside) > 0:
+        raise _constant(inputs.map)
+    found = band_map(density, inside)
+    coarse = feature_grid(grid)
+    values, mask, censored = _labels(inputs, coarse)
+    volumes = {
+        "input": (np.moveaxis(found.channels(), 0, -1), np.float16),
+        "target": (values, np.float16),
+        "mask": (mask, np.uint8),
+    }
+    # Boxes lie within the maps: a map smaller than a box is padded here, once.
+    missing = [max(settings.box_size - n, 0) for n in coarse.shape]
+    if any(missing):
+        volumes = {name: (_padded(a, missing), dtype) for name, (a, dtype) in volumes.items()}
+        coarse = replace(coarse, shape=volumes["mask"][0].shape)
+    starts = list(box_starts(coarse.shape, settings.box_size, settings.stride))
+    selection = select_by_labels(
+        volumes["mask"][0] == LABELLED, starts, settings.box_size, settings.min_labelled_share
+    )
+    normalisation = {
+        "rule": "solvent",
+        "clip": list(SOLVENT_CLIP),
+        "mask": "molecule",
+        "mask_share": float(inside.mean()),
+        "features": BANDS,
+        "feature_spacing": coarse.voxel_size[0],
+        "solvent_noise": found.solvent is not None,
+        "censored_level": censored,
+    }
+    return _Boxes(coarse, volumes, selection, normalisation)
+
+
+def _padded(array: np.ndarray, missing: list[int]) -> np.ndarray:
+    edges = [(0, n) for n in missing] + [(0, 0)] * (array.ndim - 3)
+    return np.pad(array, edges, mode="edge" if array.ndim == 4 else "constant")
+
+
+def _constant(path: Path) -> InputError:
+    return InputError(
+        "0 boxes kept (the density inside the mask is constant)", code="SHARD_EMPTY", file=path
+    )
+
+
+def _labels(inputs: ShardInputs, grid: Grid) -> tuple[np.ndarray, np.ndarray, float]:
+    """Labels, mask and censored level of an entry on a grid."""
+    labels, codes = read_map(inputs.labels), read_map(inputs.codes)
+    if not labels.grid.same_frame(codes.grid):
+        raise InputError(
+            f"codes are {codes.grid.shape} at {codes.grid.origin}, labels are "
+            f"{labels.grid.shape} at {labels.grid.origin}",
+            code="LABEL_HALVES_DIFFER",
+            file=inputs.codes,
+            remedy="give the codes that were written with the labels",
+        )
+    code_numbers = np.rint(codes.density).astype(np.uint8)
+    censored = _censored_level(inputs.record, labels.density, code_numbers)
+    values, mask = labels_on_grid(labels.density, code_numbers, labels.grid, grid, censored)
+    return values, mask, censored
+
+
 def _censored_level(record: Path | None, labels: np.ndarray, codes: np.ndarray) -> float:
     """Largest level that was tested; the largest label where no record tells."""
     levels = []
@@ -365,6 +433,16 @@ def _arrays(boxes: _Boxes, side: int) -> dict[str, BoxArray]:
         for name, (volume, dtype) in boxes.volumes.items()
     }
     return stacks | {
+        "origin": np.array(starts, dtype=np.int32),
+        "weight": boxes.selection.weight,
+        "padded": padded_share(boxes.grid.shape, starts, side),
+    }
+
+
+def _whole_maps(boxes: _Boxes, side: int) -> dict[str, np.ndarray]:
+    maps = {name: volume.astype(dtype) for name, (volume, dtype) in boxes.volumes.items()}
+    starts = boxes.selection.starts
+    return maps | {
         "origin": np.array(starts, dtype=np.int32),
         "weight": boxes.selection.weight,
         "padded": padded_share(boxes.grid.shape, starts, side),

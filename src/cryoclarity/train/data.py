@@ -16,8 +16,9 @@ import numpy as np
 import torch
 from torch.utils.data import DataLoader, Dataset
 
-from cryoclarity.boxes.augment import centre_start, crop, random_placement, rotate
+from cryoclarity.boxes.augment import Rotation, centre_start, crop, random_placement, rotate
 from cryoclarity.boxes.label_grid import LABELLED
+from cryoclarity.density.bands import BLOCK, VOXEL_CHANNELS
 from cryoclarity.errors import InputError
 from cryoclarity.io.shards import ShardReader, verify
 from cryoclarity.io.tables import read_table
@@ -142,7 +143,10 @@ class BoxSource:
         return self._readers[entry]
 
     def read(self, entry: int, box: int) -> dict[str, np.ndarray]:
-        """Arrays of one stored box, float32 (``mask`` uint8), shape (b, b, b)."""
+        """Arrays of one stored box, float32 (``mask`` uint8), shape (b, b, b).
+
+        The input of a shard of band powers is (channels, b, b, b).
+        """
         stored = self.reader(entry).read(box)
         arrays = {name: stored[name].astype(np.float32) for name in ("input", "target")}
         if "mask" in stored:
@@ -193,13 +197,30 @@ class BoxDataset(Dataset):
         if self.augment:
             generator = np.random.Generator(np.random.PCG64([self.seed, epoch, position]))
             start, rotation = random_placement(generator, side, self.box, self.rotations)
-            arrays = {k: rotate(crop(v, start, self.box), rotation) for k, v in arrays.items()}
+            arrays = {k: turned(crop(v, start, self.box), rotation) for k, v in arrays.items()}
         else:
             start = centre_start(side, self.box)
             arrays = {k: crop(v, start, self.box) for k, v in arrays.items()}
         if self.labels is not None:
             arrays = encode_labels(arrays, self.labels)
-        return {name: np.ascontiguousarray(array)[None] for name, array in arrays.items()}
+        return {name: _with_channels(array) for name, array in arrays.items()}
+
+
+def turned(array: np.ndarray, rotation: Rotation) -> np.ndarray:
+    """Rotate a box, (n, n, n), or a box of band channels, (channels, n, n, n).
+
+    The last channels of the latter are the voxels of 2^3 blocks: they turn within their block.
+    """
+    result = rotate(array, rotation)
+    if array.ndim == 4:
+        order = np.arange(VOXEL_CHANNELS).reshape((BLOCK,) * 3)
+        result[-VOXEL_CHANNELS:] = result[-VOXEL_CHANNELS:][rotate(order, rotation).ravel()]
+    return result
+
+
+def _with_channels(array: np.ndarray) -> np.ndarray:
+    array = np.ascontiguousarray(array)
+    return array if array.ndim == 4 else array[None]
 
 
 def encode_labels(arrays: dict[str, np.ndarray], labels: LabelTransform) -> dict[str, np.ndarray]:
@@ -214,18 +235,29 @@ def encode_labels(arrays: dict[str, np.ndarray], labels: LabelTransform) -> dict
 
 
 def collate(samples: Sequence[dict[str, np.ndarray]]) -> dict[str, torch.Tensor]:
-    """Stack samples to tensors (batch, 1, z, y, x)."""
+    """Stack samples to tensors (batch, channels, z, y, x)."""
     return {key: torch.from_numpy(np.stack([s[key] for s in samples])) for key in samples[0]}
 
 
 class StepSampler:
-    """Keys of each batch from one step to another; holds no state between batches."""
+    """Keys of each batch from one step to another; holds no state between batches.
+
+    With several processes each takes every `world`-th key of a batch, from its `rank` on.
+    """
 
     def __init__(
-        self, entries: Sequence[IndexEntry], seed: int, batch_size: int, start: int, stop: int
+        self,
+        entries: Sequence[IndexEntry],
+        seed: int,
+        batch_size: int,
+        start: int,
+        stop: int,
+        rank: int = 0,
+        world: int = 1,
     ):
         self.entries, self.seed, self.batch_size = entries, seed, batch_size
         self.start, self.stop = start, stop
+        self.rank, self.world = rank, world
 
     def __len__(self) -> int:
         return self.stop - self.start
@@ -241,7 +273,7 @@ class StepSampler:
             first = batch * self.batch_size
             yield [
                 (epoch, position, int(order[position, 0]), int(order[position, 1]))
-                for position in range(first, first + self.batch_size)
+                for position in range(first + self.rank, first + self.batch_size, self.world)
             ]
 
 

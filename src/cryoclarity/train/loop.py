@@ -11,12 +11,21 @@ import threading
 import time
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
+from typing import Protocol
 
 import torch
 from torch import Tensor, nn
 
 from cryoclarity.errors import InputError
-from cryoclarity.train.schedule import average_decay, learning_rate
+from cryoclarity.train.memory import checkpoint_blocks
+from cryoclarity.train.ranks import Ranks
+from cryoclarity.train.schedule import (
+    average_decay,
+    learning_rate,
+    plateau_rate,
+    rate_reductions,
+    rows_since_best,
+)
 from cryoclarity.train.settings import TrainSettings
 
 LOGGER = logging.getLogger(__name__)
@@ -25,7 +34,14 @@ BAD_STEPS_ALLOWED = 10
 PROGRESS_SECONDS = 10.0
 
 Batch = dict[str, Tensor]
-Loss = Callable[[Tensor, Batch], tuple[Tensor, dict[str, Tensor]]]
+
+
+class Loss(Protocol):
+    """A loss that says what it is the mean over."""
+
+    def weight(self, batch: Batch) -> Tensor: ...
+
+    def __call__(self, output: Tensor, batch: Batch) -> tuple[Tensor, dict[str, Tensor]]: ...
 
 
 class Stopped(Exception):
@@ -115,16 +131,30 @@ class Trainer:
     network : torch.nn.Module
         Moved to `device` and trained in place.
     settings : TrainSettings
-    loss : callable (output, batch) -> (loss, terms)
+    loss : callable (output, batch) -> (loss, terms), with `weight(batch)`
     device : torch.device
+    ranks : processes that share the work; by default this one alone
     """
 
     def __init__(
-        self, network: nn.Module, settings: TrainSettings, loss: Loss, device: torch.device
+        self,
+        network: nn.Module,
+        settings: TrainSettings,
+        loss: Loss,
+        device: torch.device,
+        ranks: Ranks | None = None,
     ):
         self.settings, self.loss, self.device = settings, loss, device
-        self.network = network.to(device)
+        self.ranks = ranks or Ranks()
+        self.dtype = torch.float64 if settings.precision == "float64" else torch.float32
+        self.network = network.to(device, self.dtype)
         self.average = copy.deepcopy(self.network).eval().requires_grad_(False)
+        self.running: nn.Module = self.network
+        if settings.activation_checkpointing:
+            checkpoint_blocks(self.network)
+        if settings.compile != "off":
+            # The compiled module shares the parameters; state dicts are those of the inner one.
+            self.running = torch.compile(self.network, backend=settings.compile)
         self.optimizer = torch.optim.AdamW(
             parameter_groups(self.network, settings.weight_decay),
             lr=settings.learning_rate,
@@ -134,11 +164,16 @@ class Trainer:
         self.step = self.updates = self.bad_steps = 0
         self.window = Window()
         self.rows: list[dict[str, float]] = []
+        self.best: dict[str, Tensor] = {}
 
-    def learning_rate(self) -> float:
-        """Rate of the next step."""
+    def learning_rate(self, step: int | None = None) -> float:
+        """Rate of a step, by default of the next one."""
         s = self.settings
-        return learning_rate(self.step, s.steps, s.warmup_steps, s.learning_rate)
+        step = self.step if step is None else step
+        if s.schedule == "plateau":
+            reductions = rate_reductions(self.rows, s.plateau_rows)
+            return plateau_rate(step, s.warmup_steps, s.learning_rate, reductions)
+        return learning_rate(step, s.steps, s.warmup_steps, s.learning_rate)
 
     def train_step(self, batch: Batch) -> None:
         """One optimiser step; a step that is not finite changes nothing but the counters.
@@ -148,23 +183,50 @@ class Trainer:
         InputError
             TRAIN_NONFINITE after ten such steps in a row.
         """
-        batch = {name: t.to(self.device, non_blocking=True) for name, t in batch.items()}
         self.network.train()
         for group in self.optimizer.param_groups:
             group["lr"] = self.learning_rate()
         self.optimizer.zero_grad(set_to_none=True)
-        loss, terms = self.loss(self.forward(self.network, batch["input"]), batch)
-        loss.backward()
+        values = self._backward(self.on_device(batch))
+        self.ranks.sum_gradients(self.parameters)
         norm = nn.utils.clip_grad_norm_(self.parameters, self.settings.gradient_clip).item()
         self.step += 1
-        if not (math.isfinite(norm) and math.isfinite(loss.item())):
+        if not (math.isfinite(norm) and math.isfinite(values["loss"])):
             self._count_bad_step()
             return
         self.bad_steps = 0
         self.optimizer.step()
         self._update_average()
-        values = {"loss": loss.item(), **{name: term.item() for name, term in terms.items()}}
         self.window.add(values, norm > self.settings.gradient_clip)
+
+    def on_device(self, batch: Batch) -> Batch:
+        """A batch on the device, real numbers in the precision of the parameters."""
+        moved = {name: t.to(self.device, non_blocking=True) for name, t in batch.items()}
+        if self.dtype == torch.float64:
+            moved = {n: t.double() if t.is_floating_point() else t for n, t in moved.items()}
+        return moved
+
+    def _backward(self, batch: Batch) -> dict[str, float]:
+        """Add the gradients of a batch, part by part; return the loss and its terms.
+
+        Every part counts by its weight (boxes, or labelled voxels) in the batch of all processes.
+        """
+        size = len(batch["input"]) // self.settings.accumulate or 1
+        parts = [
+            {name: t[first : first + size] for name, t in batch.items()}
+            for first in range(0, len(batch["input"]), size)
+        ]
+        weights = [self.loss.weight(part) for part in parts]
+        whole = self.ranks.total(torch.stack(weights).sum()).clamp(min=1.0)
+        values: dict[str, Tensor] = {}
+        for part, weight in zip(parts, weights, strict=True):
+            share = weight.clamp(min=1.0) / whole
+            loss, terms = self.loss(self.forward(self.running, part["input"]), part)
+            (loss * share.to(loss.dtype)).backward()
+            for name, value in {"loss": loss.detach(), **terms}.items():
+                values[name] = values.get(name, 0.0) + value.double() * share
+        totals = self.ranks.total(torch.stack(list(values.values())))
+        return dict(zip(values, totals.tolist(), strict=True))
 
     def forward(self, network: nn.Module, inputs: Tensor) -> Tensor:
         """Network output, under autocast when the precision asks for it."""
@@ -192,6 +254,12 @@ class Trainer:
         for mine, theirs in zip(self.average.buffers(), self.network.buffers(), strict=True):
             mine.copy_(theirs)
 
+    def exported(self) -> tuple[dict[str, Tensor], dict[str, float]]:
+        """The averaged weights that are kept, and their row of the metrics table."""
+        if not self.best:
+            return self.average.state_dict(), self.rows[-1] if self.rows else {}
+        return self.best, self.rows[-1 - rows_since_best(self.rows)]
+
     def state(self) -> dict[str, object]:
         """Everything that a bitwise resume needs: tensors and plain values only."""
         cuda = torch.cuda.get_rng_state_all() if self.device.type == "cuda" else []
@@ -204,7 +272,8 @@ class Trainer:
             "optimizer": self.optimizer.state_dict(),
             "window": vars(self.window),
             "rows": self.rows,
-            "torch_rng": torch.get_rng_state(),
+            "best": self.best,
+            "torch_rng": self.ranks.gathered(torch.get_rng_state()),
             "cuda_rng": cuda,
         }
 
@@ -217,9 +286,39 @@ class Trainer:
         self.optimizer.load_state_dict(state["optimizer"])
         self.window = Window(**state["window"])
         self.rows = list(state["rows"])
-        torch.set_rng_state(state["torch_rng"])
+        self.best = dict(state["best"])
+        # Resumed by another number of processes, the new ones keep the state of their seed.
+        if self.ranks.rank < len(state["torch_rng"]):
+            torch.set_rng_state(state["torch_rng"][self.ranks.rank])
         if self.device.type == "cuda" and state["cuda_rng"]:
             torch.cuda.set_rng_state_all(state["cuda_rng"])
+
+
+@dataclass
+class Pace:
+    """Boxes since the last row, and the time that went into waiting for them."""
+
+    boxes: int = 0
+    waited: float = 0.0
+    began: float = field(default_factory=time.monotonic)
+
+    def watched(self, source: Iterable[Batch]) -> Iterator[Batch]:
+        """The batches of a source, with the time until each arrives."""
+        batches = iter(source)
+        while True:
+            asked = time.monotonic()
+            batch = next(batches, None)
+            self.waited += time.monotonic() - asked
+            if batch is None:
+                return
+            yield batch
+
+    def taken(self) -> dict[str, float]:
+        """Boxes per second and share of waiting since the last call."""
+        seconds = max(time.monotonic() - self.began, 1e-9)
+        found = {"boxes_per_second": self.boxes / seconds, "data_wait_share": self.waited / seconds}
+        self.boxes, self.waited, self.began = 0, 0.0, time.monotonic()
+        return found
 
 
 @dataclass
@@ -232,12 +331,14 @@ class Hooks:
     save : callable () writes a checkpoint
     stop : request set by a signal
     continue_after_stop : save on a signal and go on (for schedulers that requeue)
+    note : callable (row with the pace) writes down how the run goes
     """
 
     validate: Callable[[], dict[str, float]]
     save: Callable[[], None]
     stop: StopRequest = field(default_factory=StopRequest)
     continue_after_stop: bool = False
+    note: Callable[[dict[str, float]], None] = lambda row: None
 
 
 def run(trainer: Trainer, source: Iterable[Batch], steps_per_epoch: int, hooks: Hooks) -> None:
@@ -261,42 +362,58 @@ def run(trainer: Trainer, source: Iterable[Batch], steps_per_epoch: int, hooks: 
     every = settings.validate_every or steps_per_epoch
     saved = reported = started = time.monotonic()
     first = trainer.step
-    for batch in source:
+    pace = Pace()
+    if should_stop(trainer):
+        return
+    for batch in pace.watched(source):
         trainer.train_step(batch)
+        pace.boxes += len(batch["input"]) * trainer.ranks.world
         if trainer.step % every == 0 or trainer.step == settings.steps:
-            _add_row(trainer, steps_per_epoch, hooks.validate())
+            _add_row(trainer, steps_per_epoch, trainer.ranks.of_leader(hooks.validate()))
+            hooks.note(trainer.rows[-1] | pace.taken())
+            if should_stop(trainer):
+                LOGGER.info("no better row for %d: stopped early", settings.early_stop_rows)
+                break
         now = time.monotonic()
         if now - reported > PROGRESS_SECONDS:
             _report(trainer, (now - started) / (trainer.step - first))
             reported = now
-        if hooks.stop and trainer.step < settings.steps:
+        if trainer.ranks.any(bool(hooks.stop), trainer.device) and trainer.step < settings.steps:
             hooks.save()
             if not hooks.continue_after_stop:
                 raise Stopped(trainer.step)
             hooks.stop.clear()
             saved = now
-        elif now - saved > 60 * settings.checkpoint_minutes and trainer.step < settings.steps:
+        elif _is_time(trainer, now - saved) and trainer.step < settings.steps:
             hooks.save()
             saved = now
     elapsed = time.monotonic() - started
     LOGGER.info("%d steps in %.0f s", trainer.step - first, elapsed)
 
 
+def should_stop(trainer: Trainer) -> bool:
+    """Whether validation has brought nothing better for as many rows as the settings allow."""
+    limit = trainer.settings.early_stop_rows
+    return limit > 0 and rows_since_best(trainer.rows) >= limit
+
+
+def _is_time(trainer: Trainer, seconds: float) -> bool:
+    """Whether a checkpoint is due; the first process's clock counts for all."""
+    return trainer.ranks.of_leader(seconds > 60 * trainer.settings.checkpoint_minutes)
+
+
 def _add_row(trainer: Trainer, steps_per_epoch: int, validation: dict[str, float]) -> None:
     row = {
         "epoch": trainer.step / steps_per_epoch,
         "step": trainer.step,
-        "lr": learning_rate(
-            trainer.step - 1,
-            trainer.settings.steps,
-            trainer.settings.warmup_steps,
-            trainer.settings.learning_rate,
-        ),
+        "lr": trainer.learning_rate(trainer.step - 1),
         **trainer.window.means(),
         **validation,
     }
     trainer.rows.append(row)
     trainer.window = Window()
+    if trainer.settings.export == "best" and rows_since_best(trainer.rows) == 0:
+        trainer.best = {name: t.clone() for name, t in trainer.average.state_dict().items()}
     text = " ".join(f"{key}={value:.4g}" for key, value in row.items())
     LOGGER.info("metrics %s", text)
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
+import os
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -18,12 +19,14 @@ from cryoclarity.io.tables import write_table
 from cryoclarity.nets.device import choose_device
 from cryoclarity.nets.label_transform import LabelTransform
 from cryoclarity.nets.losses import EnhanceLoss, ResolutionLoss
-from cryoclarity.nets.registry import build_network
+from cryoclarity.nets.registry import BAND_LAYOUT, box_layout, build_network
 from cryoclarity.provenance import software_versions
 from cryoclarity.train import data, validation
 from cryoclarity.train.checkpoint import CheckpointStore
 from cryoclarity.train.loop import Hooks, Trainer, run, stop_on_signals
+from cryoclarity.train.progress import Progress, progress_path
 from cryoclarity.train.radial_filter import fit_radial_filter, write_radial_filter
+from cryoclarity.train.ranks import device_of_rank, join, leave
 from cryoclarity.train.settings import TrainSettings, settings_from
 from cryoclarity.train.weights import CARD, WEIGHTS, load_weights, save_weights
 
@@ -35,7 +38,7 @@ TRAIN_COLUMNS = {
     "enhance": ("train_loss", "train_l1", "train_ssim", *validation.ENHANCE_COLUMNS),
     "resolution": ("train_loss", "train_abs", *validation.RESOLUTION_COLUMNS),
 }
-RULE_KEYS = ("rule", "percentile", "range", "clip", "mask")
+RULE_KEYS = ("rule", "percentile", "range", "clip", "mask", "features", "feature_spacing")
 OTHER_CHECKPOINT = ("refuse", "restart", "resume")
 
 
@@ -59,6 +62,7 @@ class TrainJob:
     allow_empty : write weights marked 'skipped' when the training split has no box
     verify : compare every shard with its recorded hash first
     continue_after_stop : save on a signal and go on
+    rendezvous : where the processes of ``torchrun`` meet
     """
 
     task: str
@@ -74,6 +78,7 @@ class TrainJob:
     allow_empty: bool = False
     verify: bool = False
     continue_after_stop: bool = False
+    rendezvous: str = "env://"
 
 
 @dataclass(frozen=True)
@@ -93,6 +98,9 @@ class Prepared:
 def run_files(job: TrainJob) -> dict[str, object]:
     """Train from an index table, or go on from a checkpoint, and write the outputs.
 
+    Started by ``torchrun``, several processes share every batch and the first of them writes;
+    `accumulate` parts of a batch, and any number of processes, give the sums of one.
+
     Returns
     -------
     dict
@@ -100,12 +108,16 @@ def run_files(job: TrainJob) -> dict[str, object]:
 
     Raises
     ------
+    ConfigError
+        Settings or folders that cannot be; shards of another task or layout.
     InputError
         TRAIN_NO_DATA, TRAIN_NONFINITE, TRAIN_OTHER_DATA.
     Stopped
         After a signal; a checkpoint is in the state folder.
     """
     settings, initial = _settings(job)
+    if not job.data_folder.is_dir():
+        raise ConfigError("no such folder of data", file=job.data_folder, remedy="--data-folder")
     train = data.read_index(job.index, "train")
     index_hash = sha256_of(job.index)
     if not train:
@@ -115,44 +127,68 @@ def run_files(job: TrainJob) -> dict[str, object]:
     prepared = _prepare(job, settings, train, initial)
     if prepared is None:
         return _no_data(job, settings, index_hash)
-    torch.manual_seed(settings.seed)
-    network = build_network(settings.network)
-    if initial is not None:
-        network.load_state_dict(initial[0].state_dict())
-    loss = (EnhanceLoss if job.task == "enhance" else ResolutionLoss)(**settings.loss)
-    trainer = Trainer(network, settings, loss, choose_device(job.device))
+    try:
+        return _run(job, prepared, initial, index_hash)
+    finally:
+        leave()
+
+
+def _run(
+    job: TrainJob, prepared: Prepared, initial: tuple | None, index_hash: str
+) -> dict[str, object]:
+    settings = prepared.settings
+    trainer = _trainer(job, settings, initial)
     identity = {
         "settings": _fingerprint(settings, job),
         "index": index_hash,
     }
     store = CheckpointStore(job.state_folder, settings.keep_checkpoints)
     _resume(trainer, store, identity, job.other_checkpoint)
-    _train(trainer, prepared, store, identity, job.continue_after_stop)
-    card = _write_outputs(job, trainer, prepared, index_hash)
-    store.clear()
-    return card
+    _train(trainer, prepared, store, identity, job)
+    card = _card(job, prepared, index_hash)
+    if trainer.ranks.leads:
+        card = _write_outputs(job, trainer, prepared, card)
+        store.clear()
+    return trainer.ranks.of_leader(card)
 
 
-def spec_with(text: str, network: str | None, replaced: Mapping[str, object]) -> dict[str, object]:
-    """Settings from JSON text, with some keys replaced.
+def _trainer(job: TrainJob, settings: TrainSettings, initial: tuple | None) -> Trainer:
+    """Network, loss and device of this process."""
+    device = device_of_rank(choose_device(job.device))
+    ranks = join(device, job.rendezvous)
+    if settings.batch_size % (ranks.world * settings.accumulate):
+        raise ConfigError(
+            f"batch_size {settings.batch_size} for {ranks.world} processes x "
+            f"accumulate {settings.accumulate}",
+            remedy="use a multiple",
+        )
+    if settings.deterministic:
+        os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
+        torch.use_deterministic_algorithms(True)
+        torch.backends.cudnn.benchmark = False
+    torch.manual_seed(settings.seed)
+    network = build_network(settings.network)
+    if initial is not None:
+        network.load_state_dict(initial[0].state_dict())
+    if ranks.rank:
+        # The same weights everywhere, but not the same units dropped.
+        torch.manual_seed(settings.seed + ranks.rank)
+    loss = (EnhanceLoss if job.task == "enhance" else ResolutionLoss)(**settings.loss)
+    return Trainer(network, settings, loss, device, ranks)
+
+
+def spec_with(
+    spec: Mapping[str, object], network: str | None, replaced: Mapping[str, object]
+) -> dict[str, object]:
+    """Settings with some keys replaced.
 
     Parameters
     ----------
-    text : JSON object
+    spec : mapping
     network : name that replaces the network of another name, arguments included
     replaced : keys and values; None leaves a key as it is
-
-    Raises
-    ------
-    ConfigError
-        When the text is no JSON object.
     """
-    try:
-        spec = json.loads(text)
-    except json.JSONDecodeError as error:
-        raise ConfigError(f"the spec is no JSON: {error}") from error
-    if not isinstance(spec, dict):
-        raise ConfigError(f"the spec is {type(spec).__name__}, not an object")
+    spec = dict(spec)
     if network is not None and spec.get("network", {}).get("name") != network:
         spec["network"] = {"name": network}
     return spec | {key: value for key, value in replaced.items() if value is not None}
@@ -186,8 +222,15 @@ def _prepare(
 ) -> Prepared | None:
     """Datasets and label constants; None when no voxel has a label."""
     source = data.BoxSource(train, job.data_folder)
-    if ("mask" in source.read(0, 0)) != (job.task == "resolution"):
+    first = source.read(0, 0)
+    if ("mask" in first) != (job.task == "resolution"):
         raise ConfigError(f"the shards of {job.index} are not of the task {job.task}")
+    name = settings.network["name"]
+    if (first["input"].ndim == 4) != (box_layout(name) == BAND_LAYOUT):
+        raise ConfigError(
+            f"the shards of {job.index} do not suit the network {name}",
+            remedy=f"cut them with the layout {box_layout(name)}",
+        )
     held_out = data.read_index(job.index, "val")
     if not held_out:
         LOGGER.warning("the validation split is empty: no validation")
@@ -209,7 +252,7 @@ def _prepare(
 
 
 def _resume(trainer: Trainer, store: CheckpointStore, identity: dict[str, str], other: str) -> None:
-    found = store.latest()
+    found = trainer.ranks.of_leader(store.latest() if trainer.ranks.leads else None)
     if found is None:
         return
     path, state = found
@@ -223,7 +266,8 @@ def _resume(trainer: Trainer, store: CheckpointStore, identity: dict[str, str], 
         )
     if not belongs and other == "restart":
         LOGGER.warning("checkpoint %s is of other data or settings: starting over", path)
-        store.clear()
+        if trainer.ranks.leads:
+            store.clear()
         return
     trainer.restore(state)
     LOGGER.info("resumed at step %d from %s", trainer.step, path)
@@ -234,12 +278,18 @@ def _train(
     prepared: Prepared,
     store: CheckpointStore,
     identity: dict[str, str],
-    continue_after_stop: bool,
+    job: TrainJob,
 ) -> None:
-    settings, train = prepared.settings, prepared.train
+    settings, train, ranks = prepared.settings, prepared.train, trainer.ranks
     steps_per_epoch = data.epoch_length(train, settings.batch_size) // settings.batch_size
     sampler = data.StepSampler(
-        train, settings.seed, settings.batch_size, trainer.step, settings.steps
+        train,
+        settings.seed,
+        settings.batch_size,
+        trainer.step,
+        settings.steps,
+        ranks.rank,
+        ranks.world,
     )
     keys = data.fixed_keys(prepared.held_out, settings.validate_boxes) if prepared.held_out else []
     LOGGER.info(
@@ -254,6 +304,8 @@ def _train(
     )
 
     def validate() -> dict[str, float]:
+        if not ranks.leads:
+            return {}
         if settings.task == "enhance":
             return validation.validate_enhance(trainer, prepared.validating, keys)
         return validation.validate_resolution(
@@ -261,27 +313,32 @@ def _train(
         )
 
     def save() -> None:
-        path = store.save(trainer.step, {**trainer.state(), "identity": identity})
-        LOGGER.info("saved %s", path)
+        state = trainer.state()
+        if ranks.leads:
+            LOGGER.info("saved %s", store.save(trainer.step, {**state, "identity": identity}))
+
+    progress = Progress(progress_path(job.state_folder), trainer.step)
+
+    def note(row: dict[str, float]) -> None:
+        if ranks.leads:
+            progress.add(row)
 
     with stop_on_signals() as stop:
-        hooks = Hooks(validate, save, stop, continue_after_stop)
+        hooks = Hooks(validate, save, stop, job.continue_after_stop, note)
         batches = data.batches(prepared.training, sampler, settings.workers)
         run(trainer, batches, steps_per_epoch, hooks)
 
 
 def _write_outputs(
-    job: TrainJob, trainer: Trainer, prepared: Prepared, index_hash: str
+    job: TrainJob, trainer: Trainer, prepared: Prepared, card: dict[str, object]
 ) -> dict[str, object]:
     write_metrics(job.out / METRICS, job.task, trainer.rows)
     if job.task == "enhance":
         voxel_size = _voxel_size(prepared.attributes)
         frequency, gain = fit_radial_filter(_radial_pairs(prepared), voxel_size)
         write_radial_filter(job.out / RADIAL_FILTER, frequency, gain)
-    weights_hash = save_weights(job.out / WEIGHTS, trainer.average.state_dict())
-    card = _card(job, prepared, index_hash)
-    last = trainer.rows[-1] if trainer.rows else {}
-    card |= {"weights_sha256": weights_hash, "metrics": _finite(last)}
+    state, row = trainer.exported()
+    card |= {"weights_sha256": save_weights(job.out / WEIGHTS, state), "metrics": _finite(row)}
     write_json(job.out / CARD, card)
     return card
 

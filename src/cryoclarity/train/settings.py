@@ -14,7 +14,14 @@ from cryoclarity.errors import ConfigError
 from cryoclarity.nets.registry import box_multiple, network_description
 
 # Settings that change neither order nor arithmetic: a run may be resumed with others.
-FREE_SETTINGS = ("checkpoint_minutes", "workers", "keep_checkpoints")
+FREE_SETTINGS = ("checkpoint_minutes", "workers", "keep_checkpoints", "activation_checkpointing")
+CHOICES = {
+    "labels": ("log2", "angstrom"),
+    "precision": ("float32", "bf16", "float64"),
+    "schedule": ("cosine", "plateau"),
+    "compile": ("off", "inductor", "aot_eager"),
+    "export": ("last", "best"),
+}
 ENHANCE_LOSS = {"smooth_l1": 1.0, "ssim": 1.0, "beta": 0.1, "window": 7, "sigma": 1.5}
 RESOLUTION_LOSS = {"huber_delta": 1.0, "censored": 1.0}
 TASK_DEFAULTS: dict[str, dict[str, object]] = {
@@ -34,6 +41,12 @@ TASK_DEFAULTS: dict[str, dict[str, object]] = {
         "warmup_steps": 1000,
         "loss": RESOLUTION_LOSS,
     },
+}
+# Networks that another recipe suits than the one of their task.
+BAND_DEFAULTS = {"batch_size": 8, "learning_rate": 2e-3, "warmup_steps": 40}
+NETWORK_DEFAULTS: dict[str, dict[str, object]] = {
+    "bands": BAND_DEFAULTS,
+    "bands-voxelwise": BAND_DEFAULTS,
 }
 
 
@@ -58,7 +71,15 @@ class TrainSettings:
     validate_boxes : largest number of validation boxes per row
     rotations : draw one of the 24 rotations per box
     labels : 'log2' or 'angstrom' (resolution only)
-    precision : 'float32' or 'bf16' (autocast on a GPU)
+    precision : 'float32', 'bf16' (autocast on a GPU), or 'float64' for comparisons
+    accumulate : parts into which a batch is cut to save memory; the sums stay those of the batch
+    schedule : 'cosine' over all steps, or 'plateau': times 0.3 when validation stands still
+    plateau_rows : rows of validation without a better one before the rate is reduced
+    early_stop_rows : rows of validation without a better one that end a run; 0 never does
+    export : weights of the 'last' step, or of the 'best' row of validation
+    compile : 'off', or the backend of torch.compile
+    activation_checkpointing : compute the blocks of SCUNet again instead of keeping them
+    deterministic : refuse operations whose sums depend on timing, on a GPU
     checkpoint_minutes : time between rolling checkpoints
     keep_checkpoints : rolling checkpoints kept
     workers : loader processes; 0 reads in the training process
@@ -82,6 +103,14 @@ class TrainSettings:
     rotations: bool = True
     labels: str = "log2"
     precision: str = "float32"
+    accumulate: int = 1
+    schedule: str = "cosine"
+    plateau_rows: int = 5
+    early_stop_rows: int = 0
+    export: str = "last"
+    compile: str = "off"
+    activation_checkpointing: bool = False
+    deterministic: bool = False
     checkpoint_minutes: float = 10.0
     keep_checkpoints: int = 2
     workers: int = 0
@@ -121,8 +150,9 @@ def settings_from(task: str, spec: Mapping[str, object]) -> TrainSettings:
     _refuse_unknown(spec, known, "setting")
     loss = dict(spec.get("loss", {}))
     _refuse_unknown(loss, set(defaults["loss"]), "loss term")
-    values = {**defaults, **spec, "loss": {**defaults["loss"], **loss}}
-    values["network"] = network_description(values["network"])
+    network = network_description(spec.get("network", defaults["network"]))
+    defaults = {**defaults, **NETWORK_DEFAULTS.get(network["name"], {})}
+    values = {**defaults, **spec, "loss": {**defaults["loss"], **loss}, "network": network}
     settings = TrainSettings(task=task, **values)
     _check(settings)
     return settings
@@ -150,7 +180,10 @@ def _check(settings: TrainSettings) -> None:
         raise ConfigError(f"workers is {settings.workers}", remedy="must not be negative")
     if settings.seed < 0 or settings.warmup_steps < 0:
         raise ConfigError("seed and warmup_steps must not be negative")
-    if settings.labels not in ("log2", "angstrom"):
-        raise ConfigError(f"labels {settings.labels!r}", remedy="log2 or angstrom")
-    if settings.precision not in ("float32", "bf16"):
-        raise ConfigError(f"precision {settings.precision!r}", remedy="float32 or bf16")
+    if settings.accumulate < 1 or settings.batch_size % settings.accumulate:
+        raise ConfigError(f"accumulate is {settings.accumulate}", remedy="must divide batch_size")
+    if settings.plateau_rows < 1 or settings.early_stop_rows < 0:
+        raise ConfigError("plateau_rows must be positive, early_stop_rows not negative")
+    for name, known in CHOICES.items():
+        if getattr(settings, name) not in known:
+            raise ConfigError(f"{name} {getattr(settings, name)!r}", remedy=" or ".join(known))

@@ -36,7 +36,7 @@ def validate_enhance(trainer: Trainer, dataset: BoxDataset, keys: list[Key]) -> 
     loss: EnhanceLoss = trainer.loss
     sums = np.zeros(len(ENHANCE_COLUMNS))
     for batch in validation_batches(dataset, keys, trainer.settings.batch_size):
-        batch = {name: t.to(trainer.device) for name, t in batch.items()}
+        batch = trainer.on_device(batch)
         value, terms = loss(trainer.forward(trainer.average, batch["input"]), batch)
         _, same = loss(batch["input"], batch)
         numbers = (value, terms["l1"], terms["ssim"], same["l1"], same["ssim"])
@@ -61,7 +61,7 @@ def validate_resolution(
     total = absolute = square = constant = 0.0
     count = 0
     for batch in validation_batches(dataset, keys, trainer.settings.batch_size):
-        batch = {name: t.to(trainer.device) for name, t in batch.items()}
+        batch = trainer.on_device(batch)
         output = trainer.forward(trainer.average, batch["input"])
         total += float(trainer.loss(output, batch)[0]) * len(output)
         here = batch["mask"] == LABELLED

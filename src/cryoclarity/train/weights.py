@@ -20,6 +20,8 @@ WEIGHTS = "weights.safetensors"
 CARD = "card.json"
 # Prefixes that wrappers leave in front of the names.
 WRAPPERS = ("_orig_mod.", "module.")
+# Keys under which training programs keep the state dict beside optimiser and epoch.
+CONTAINERS = ("state_dict", "model", "model_state_dict", "net")
 PUBLISHED_TASKS = {"scunet": "enhance", "unet3d": "resolution"}
 
 
@@ -77,14 +79,29 @@ def load_weights(path: str | Path) -> tuple[nn.Module, dict[str, object]]:
 
 def _build(card: dict, state: dict[str, Tensor], file: Path) -> nn.Module:
     network = build_network(card["network"])
-    try:
-        network.load_state_dict(state, strict=True)
-    except RuntimeError as error:
-        first = " ".join(str(error).split())[:300]
-        raise InputError(f"not strictly loadable: {first}", code="WEIGHTS_FORMAT", file=file) from (
-            error
+    if found := _differences(network.state_dict(), state):
+        raise InputError(
+            f"tensors do not fit {card['network']['name']}: {found}",
+            code="WEIGHTS_FORMAT",
+            file=file,
+            remedy="give the weights of one network, whole and as its authors named them",
         )
+    network.load_state_dict(state, strict=True)
     return network.eval()
+
+
+def _differences(wanted: dict[str, Tensor], given: dict[str, Tensor]) -> str:
+    """Say how many tensors are missing, unknown or of another shape, naming the first of each."""
+    kinds = {
+        "missing": [name for name in wanted if name not in given],
+        "unknown": [name for name in given if name not in wanted],
+        "of another shape": [
+            name
+            for name, tensor in wanted.items()
+            if name in given and given[name].shape != tensor.shape
+        ],
+    }
+    return ", ".join(f"{len(n)} {kind} ({n[0]})" for kind, n in kinds.items() if n)
 
 
 def _read_card(file: Path) -> dict:
@@ -124,7 +141,12 @@ def _read_safetensors(file: Path) -> dict[str, Tensor]:
     try:
         return load_file(file)
     except (SafetensorError, OSError) as error:
-        raise InputError(f"unreadable: {error}", code="WEIGHTS_FORMAT", file=file) from error
+        raise InputError(
+            f"{file.stat().st_size} bytes that are no safetensors: {error}",
+            code="WEIGHTS_FORMAT",
+            file=file,
+            remedy="copy the weights again, or train anew",
+        ) from error
 
 
 def _read_bare(file: Path) -> dict[str, Tensor]:
@@ -132,16 +154,23 @@ def _read_bare(file: Path) -> dict[str, Tensor]:
     try:
         state = torch.load(file, map_location="cpu", weights_only=True)
     except (pickle.UnpicklingError, RuntimeError, EOFError, zipfile.BadZipFile) as error:
-        first = " ".join(str(error).split())[:200]
         raise InputError(
-            f"no plain state dict: {first}",
+            f"{file.stat().st_size} bytes that are no file of tensors alone",
             code="WEIGHTS_FORMAT",
             file=file,
-            remedy="save network.state_dict()",
+            remedy="save the state dict: torch.save(network.state_dict(), FILE)",
         ) from error
-    if not isinstance(state, dict) or not all(isinstance(v, Tensor) for v in state.values()):
+    for key in CONTAINERS:
+        if isinstance(state, dict) and isinstance(state.get(key), dict):
+            state = state[key]
+            break
+    named = isinstance(state, dict) and state and all(isinstance(name, str) for name in state)
+    if not named or not all(isinstance(value, Tensor) for value in state.values()):
         raise InputError(
-            "content is no mapping of names to tensors", code="WEIGHTS_FORMAT", file=file
+            f"holds {type(state).__name__}, no names of tensors",
+            code="WEIGHTS_FORMAT",
+            file=file,
+            remedy="save the state dict: torch.save(network.state_dict(), FILE)",
         )
     for prefix in WRAPPERS:
         if state and all(name.startswith(prefix) for name in state):
