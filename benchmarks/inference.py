@@ -24,8 +24,9 @@ from torch import nn
 from cryoclarity.grid import Grid, Volume
 from cryoclarity.nets.device import choose_device
 from cryoclarity.nets.registry import build_network
+from cryoclarity.predict.common import PredictSettings
 from cryoclarity.predict.engine import Runner, default_batch
-from cryoclarity.predict.enhance import PredictSettings, enhance
+from cryoclarity.predict.enhance import enhance
 from cryoclarity.predict.model import Model
 
 BOX, STRIDE, BATCH, HEAD = 48, 12, 10, 16

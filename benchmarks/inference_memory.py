@@ -16,7 +16,8 @@ from torch import nn
 
 from cryoclarity.grid import Grid, Volume
 from cryoclarity.nets.label_transform import LabelTransform
-from cryoclarity.predict.enhance import PredictSettings, enhance
+from cryoclarity.predict.common import PredictSettings
+from cryoclarity.predict.enhance import enhance
 from cryoclarity.predict.model import Model
 from cryoclarity.predict.resolution import local_resolution
 

@@ -9,7 +9,8 @@ from torch import nn
 from cryoclarity.density.masks import automatic_mask, default_contour, suggest_contour
 from cryoclarity.errors import InputError
 from cryoclarity.grid import Grid, Volume
-from cryoclarity.predict.enhance import PredictSettings, enhance, looks_inverted, reference_maps
+from cryoclarity.predict.common import PredictSettings, looks_inverted
+from cryoclarity.predict.enhance import enhance, reference_maps
 from cryoclarity.predict.model import dataset_for
 from cryoclarity.predict.region import Region
 from tests.predict.tiny import Identity, Smooth, blob_volume, model_of

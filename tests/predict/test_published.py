@@ -11,13 +11,17 @@ import torch
 
 from cryoclarity.boxes.tiling import axis_starts, cut_box
 from cryoclarity.density.normalise import percentile_scale
+from cryoclarity.density.resample import network_grid, resample
 from cryoclarity.errors import InputError
 from cryoclarity.grid import Grid, Volume
-from cryoclarity.predict.engine import Runner
-from cryoclarity.predict.enhance import PredictSettings, enhance
+from cryoclarity.predict.common import PredictSettings
+from cryoclarity.predict.engine import Runner, Tiling, predict_tiles
+from cryoclarity.predict.enhance import enhance
+from cryoclarity.predict.model import dataset_for
 from cryoclarity.predict.published import (
     PublishedSettings,
     back_to_voxel,
+    blend_uniform,
     coin_toss,
     join_cubes,
     pad_cube,
@@ -29,6 +33,7 @@ from cryoclarity.predict.published import (
     split_cubes,
     to_grid,
 )
+from cryoclarity.predict.region import Region
 from tests.predict.tiny import Identity, blob_volume, model_of
 
 CPU = torch.device("cpu")
@@ -148,6 +153,9 @@ def test_contour_zero_keeps_everything_in_published_mode_only():
     assert kept > 0.9
     half = run(volume, PublishedSettings(device="cpu", mask_contour=0.5), mask=mask)
     assert np.count_nonzero(half.density) < 0.5 * np.count_nonzero(plain.density)
+    settings = PredictSettings(device="cpu")
+    ours = enhance(volume, model_of(Identity()), settings, Region(mask=mask))
+    assert np.count_nonzero(ours.density) < 0.5 * ours.density.size
 
 
 def test_large_strides_leave_holes_in_published_mode_only():
@@ -157,6 +165,11 @@ def test_large_strides_leave_holes_in_published_mode_only():
         covered[tuple(slice(max(s, 0), max(s + 48, 0)) for s in start)] = True
     assert covered.mean() == pytest.approx(0.125)
     assert axis_starts(96, 48, 48)[-1] == 48
+    flat = np.ones((60, 50, 97), np.float32)
+    ours, _ = predict_tiles(
+        Runner(Identity(), CPU, 4), flat, Tiling(48, 48), lambda cut: cut, lambda cut, start: True
+    )
+    assert np.abs(ours - 1).max() < 1e-6
 
 
 def test_faces_and_frame_are_lost_in_published_mode_only():
@@ -167,6 +180,7 @@ def test_faces_and_frame_are_lost_in_published_mode_only():
     assert not found.density[-1].any()
     assert abs(found.grid.origin[0] - 0.5) > 0.4
     ours = enhance(volume, model_of(Identity(), box=24), PredictSettings(device="cpu"))
+    assert ours.density.shape == volume.density.shape and ours.density[-1].any()
     assert np.abs(ours.density - volume.density).max() < 0.05 * volume.density.max()
 
 
@@ -175,7 +189,11 @@ def test_the_origin_is_counted_twice_in_published_mode_only():
     volume = published_volume(start=(8, -4, 16), origin=(10.0, -5.0, 20.0))
     assert published_frame(volume)[1] == (40.0, -10.0, 20.0)
     assert run(volume).grid.origin == pytest.approx((20.0, -10.0, 40.0))
-    assert volume.grid.origin == (10.0, -5.0, 20.0)
+    ours = volume.with_density(
+        enhance(volume, model_of(Identity()), PredictSettings(device="cpu")).density
+    )
+    assert ours.grid.origin == (10.0, -5.0, 20.0) and ours.header is volume.header
+    assert np.corrcoef(ours.density.ravel(), volume.density.ravel())[0, 1] > 0.999
 
 
 def test_the_fine_grid_is_taken_below_exactly_one_in_published_mode():
@@ -184,6 +202,47 @@ def test_the_fine_grid_is_taken_below_exactly_one_in_published_mode():
     settings = PublishedSettings(device="cpu", stride=24)
     facts = published_enhance(volume, Runner(Identity(), CPU, 4), settings)[1]
     assert facts["network_grid"]["voxel_size"] == 0.5
+    assert dataset_for("enhance", volume.grid) == "enhance_1.0"
+
+
+def wave(voxel, period, shape=(40, 40, 40)):
+    """A wave along x on a positive ground, and its header words."""
+    x = np.arange(shape[2]) * voxel
+    density = np.broadcast_to(2 + np.cos(2 * np.pi * x / period), shape).astype(np.float32)
+    return Volume(density, Grid(shape, (voxel,) * 3), header((voxel,) * 3, shape))
+
+
+def test_detail_beyond_the_grid_is_folded_back_in_published_mode_only():
+    """D8: 0.3 A voxels on the 0.5 A grid; a wave of 0.8 A comes back as one of 1.33 A."""
+    volume = wave(0.3, 0.8)
+    published = to_grid(volume.density, *published_frame(volume), 0.5).density
+    inner = (slice(4, -4),) * 3
+    assert published[inner].std() > 0.3
+    ours = resample(volume.density, volume.grid, network_grid(volume.grid, 0.5))
+    assert ours[inner].std() < 0.05
+
+
+def test_voxels_near_box_faces_count_as_much_as_centres_in_published_mode_only():
+    """D10: the published mean takes a face's error whole, from fewer boxes at the map's edge."""
+    covered = np.zeros(96, int)
+    for z, _, _ in set(published_starts((96, 12, 12), 12)):
+        covered[max(z, 0) : max(z + 48, 0)] += 1
+    assert covered[0] == 2 and covered[48] == 4
+
+    class Faces(Identity):
+        def forward(self, x):
+            wrong = torch.zeros_like(x)
+            wrong[..., 0] = wrong[..., -1] = 50
+            return x + wrong
+
+    density = np.ones((12, 12, 96), np.float32)
+    starts = list(published_starts(density.shape, 12))
+    plain = blend_uniform(density, starts, Runner(Faces(), CPU, 4), 1.0)[..., 24:72] / 100
+    assert np.abs(plain - 1).max() > 0.1
+    ours, _ = predict_tiles(
+        Runner(Faces(), CPU, 4), density, Tiling(48, 24), lambda cut: cut, lambda cut, start: True
+    )
+    assert np.abs(ours[..., 24:72] - 1).max() / 50 < 0.01
 
 
 def test_amplitude_is_lost_in_published_mode_only():
@@ -195,13 +254,20 @@ def test_amplitude_is_lost_in_published_mode_only():
 
 
 def test_a_moved_mask_of_equal_size_is_misplaced_in_published_mode_only():
-    """D16; the default is tested beside the other masks."""
+    """D16."""
     volume = published_volume(start=(12, 0, 0))
     mask = np.where(volume.density > 0.5, 1, 0).astype(np.float32)
     contour = PublishedSettings(device="cpu", mask_contour=0.5)
     right = run(volume, contour, mask=volume.with_density(mask))
     moved = published_volume(start=(16, 0, 0)).with_density(mask)
     assert np.array_equal(run(volume, contour, mask=moved).density, right.density)
+    settings, model = PredictSettings(device="cpu"), model_of(Identity())
+    there, here = (
+        enhance(volume, model, settings, Region(mask=mask_map)).density > 0.2
+        for mask_map in (moved, volume.with_density(mask))
+    )
+    middle = [np.argwhere(found).mean(axis=0) for found in (there, here)]
+    assert (middle[0] - middle[1])[2] > 1  # 4 voxels further along x, as far as there is density
     small = moved.with_density(mask)
     small = Volume(mask[:, :, :20], Grid((30, 26, 20), (1.25,) * 3), small.header)
     with pytest.raises(InputError) as caught:

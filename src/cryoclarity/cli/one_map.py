@@ -27,7 +27,13 @@ DESCRIPTIONS = {
     "resolution": "Predict the local resolution of a map, in angstrom; 0 outside the mask.",
 }
 SUFFIXES = {"enhance": "_enhanced", "resolution": "_resolution"}
+FAINT = 0.5  # of the contour: where trust is drawn
 EXTRA = {"trust": "trust, 0 to 1", "spread": "spread of dropout passes, angstrom"}
+PAGE = {
+    "enhance": "Middle planes; bright is density, lines are the suggested contours. Trust, where "
+    "there is density: blue is backed by the input, look up the input where it is not.",
+    "resolution": "Middle planes; lines are the suggested contour, black is outside the mask.",
+}
 TABLES = (".tsv", ".tsv.gz")
 MAP_SUFFIXES = (".gz", ".mrc", ".map", ".ccp4", ".rec")
 PROJECT_WEIGHTS = Path("results", "train")
@@ -45,7 +51,7 @@ def map_command(task: str, argv: list[str] | None) -> int:
         "--weights",
         type=Path,
         metavar="FILE|DIR",
-        help=f"trained network (default: {PROJECT_WEIGHTS} of the project in this folder)",
+        help=f"trained network (default: {PROJECT_WEIGHTS} in this folder, or the shipped one)",
     )
     parser.add_argument(
         "--out",
@@ -108,14 +114,14 @@ def _one(task: str, arguments: argparse.Namespace, weights: Path, out: Path) -> 
         raise ConfigError(f"{out} is the input itself", remedy="give another --out")
     outcome = run_files(inputs, options, out)
     shown = inputs.map or inputs.half_maps[0]
-    after = outcome.after.density
-    rows = {"input": outcome.before.density, out.name: after}
     extra = {companion(out, f"_{name}.mrc"): density for name, density in outcome.maps.items()}
-    rows |= {path.name: density for path, density in extra.items()}
-    caption = f"{weights.name}, weights {outcome.facts['weights_sha256'][:12]}: {PURPOSE}"
-    save_map_page(companion(out, ".png"), rows, _fixed_limits(extra), caption)
+    caption = (
+        f"{PAGE[task]}\n{weights.name}, weights {outcome.facts['weights_sha256'][:12]}: {PURPOSE}"
+    )
+    page = _page(task, shown, out, outcome)
+    save_map_page(companion(out, ".png"), page, outcome.before.grid.voxel_size_zyx, caption)
     write_text(companion(out, ".cxc"), _script(task, shown, out, outcome, list(extra)))
-    print(f"{out}")
+    print("\n".join(_summary(task, out, outcome)))
     for path in extra:
         print(f"{path}  {EXTRA[path.stem.rsplit('_', 1)[1]]}")
     if options.settings["trust"] and inputs.model:
@@ -125,8 +131,40 @@ def _one(task: str, arguments: argparse.Namespace, weights: Path, out: Path) -> 
     print(f"weights: {weights}, sha256 {outcome.facts['weights_sha256'][:12]}")
 
 
-def _fixed_limits(extra: dict[Path, object]) -> dict[str, tuple[float, float]]:
-    return {path.name: (0.0, 1.0) for path in extra if path.stem.endswith("_trust")}
+def _summary(task: str, out: Path, outcome: Outcome) -> list[str]:
+    """Say of the new map how to look at it, and of its symmetry what is left."""
+    facts = outcome.facts
+    if task == "resolution" or facts.get("suggested_contour") is None:
+        return [f"{out}"]
+    lines = [f"{out}  look at it at contour {facts['suggested_contour']:.4g}; {PURPOSE}"]
+    if found := facts.get("symmetry"):
+        after = "averaged" if found["imposed"] else f"{found['cc_after']:.3f}"
+        lines.append(
+            f"symmetry {found['group']}: correlation {found['cc_before']:.3f}, now {after}"
+        )
+    return lines
+
+
+def _page(task: str, shown: Path, out: Path, outcome: Outcome) -> list:
+    """Rows of the picture: input, result, and what more there is, drawn where it says anything."""
+    from cryoclarity.density.masks import suggest_contour
+    from cryoclarity.report.slices import MapRow
+
+    before, after = outcome.before.density, outcome.after.density
+    level = suggest_contour(before)
+    rows = [MapRow(f"input {shown.name}", before, level=level)]
+    if task == "enhance":
+        level = outcome.facts.get("suggested_contour") or suggest_contour(after)
+        rows.append(MapRow(f"prediction {out.name}", after, level=level))
+        where = after > FAINT * level
+    else:
+        where = after > 0
+        rows.append(MapRow(f"resolution in Å, {out.name}", after, None, "viridis_r", None, where))
+    drawn = {"trust": ((0.5, 1.0), "RdYlBu"), "spread": (None, "magma")}
+    for name, density in outcome.maps.items():
+        limits, colours = drawn[name]
+        rows.append(MapRow(EXTRA[name], density, limits, colours, None, where))
+    return rows
 
 
 def _script(task: str, shown: Path, out: Path, outcome: Outcome, extra: list[Path]) -> str:
@@ -143,19 +181,24 @@ def _script(task: str, shown: Path, out: Path, outcome: Outcome, extra: list[Pat
 
 
 def default_weights(task: str, folder: Path = PROJECT_WEIGHTS) -> Path:
-    """Return the folder of the project's own trained networks.
+    """Return the folder of the project's own trained networks, or of those that are shipped.
 
     Raises
     ------
     ConfigError
-        When the project in the current folder has none for the task.
+        When the project in the current folder has none for the task, and none are shipped.
     """
-    if not any(folder.glob(f"{task}_*/card.json")):
+    from cryoclarity.predict.shipped import shipped_weights
+
+    if any(folder.glob(f"{task}_*/card.json")):
+        return folder
+    shipped = shipped_weights(f"{task}_1.0")
+    if shipped is None:
         raise ConfigError(
-            f"no weights: none are shipped, and {folder} here holds no {task} network",
+            f"no weights: none are shipped for {task}, and {folder} here holds no such network",
             remedy="give --weights FOLDER, or train with snakemake in this folder first",
         )
-    return folder
+    return shipped.parent
 
 
 def map_stem(path: Path) -> str:
@@ -176,7 +219,7 @@ def enhance_script(
         (third,) = _names(trust, after)[:1]
         colour = (
             f"open {third}\nhide #3 models\n"
-            "color sample #2 map #3 palette 0,firebrick:0.5,lightgray:1,cornflowerblue\n"
+            "color sample #2 map #3 palette 0.5,firebrick:0.9,lightgray:1,cornflowerblue\n"
         )
     return (
         f"{_head()}"

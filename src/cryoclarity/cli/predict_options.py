@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import argparse
+import math
 from pathlib import Path
+
+from cryoclarity.cli.script import header_argument
 
 BLENDS = ("gaussian", "hann", "uniform")
 POSITIVE = (
@@ -58,6 +61,12 @@ def prediction_arguments(parser: argparse.ArgumentParser, *, trust: bool = False
     add("--seed", type=int, help="of the coin toss by which the published program pads")
     add("--invert", action="store_true", help="change the sign of the input first")
     add("--max-memory", type=float, metavar="GB", help="largest host memory, gigabytes")
+    add(
+        "--captured",
+        action="store_true",
+        help="batches of one size through a captured graph: faster on a GPU",
+    )
+    header_argument(parser)
     add("--estimate", action="store_true", help="say time and memory, measured on one box; stop")
     _judging_arguments(parser, trust)
 
@@ -80,13 +89,23 @@ def _judging_arguments(parser: argparse.ArgumentParser, trust: bool) -> None:
         "--resolution",
         type=float,
         metavar="A",
-        help="of the input: --trust compares up to here (default: by half maps, else 8)",
+        help="of the input: --trust compares up to here (default: by half maps, else 4)",
     )
     group.add_argument(
         "--model",
         type=Path,
         metavar="FILE",
         help="with --trust: also write <stem>_residues.tsv, a row per residue of this model",
+    )
+    group.add_argument(
+        "--symmetry",
+        metavar="GROUP",
+        help="enhance: Cn or Dn about the box's middle, main axis z; says what is lost of it",
+    )
+    group.add_argument(
+        "--impose-symmetry",
+        action="store_true",
+        help="with --symmetry: average the result over the operators",
     )
     group.add_argument(
         "--ligand-safe",
@@ -112,10 +131,14 @@ def inputs_and_options(arguments: argparse.Namespace, task: str, weights: Path):
     from cryoclarity.errors import ConfigError
     from cryoclarity.stages.predict import Inputs, Options
 
-    for name in POSITIVE:
-        value = getattr(arguments, name)
-        if value is not None and not value > 0:
-            raise ConfigError(f"--{name.replace('_', '-')} {value} must be positive")
+    for name in (*POSITIVE, "mask_contour"):
+        value, option = getattr(arguments, name), "--" + name.replace("_", "-")
+        if value is not None and not math.isfinite(value):
+            raise ConfigError(f"{option} {value} must be finite")
+        if value is not None and name in POSITIVE and not value > 0:
+            raise ConfigError(f"{option} {value} must be positive")
+    if arguments.impose_symmetry and arguments.symmetry is None:
+        raise ConfigError("--impose-symmetry needs --symmetry", remedy="--symmetry C4, D2, ...")
     if (arguments.half1 is None) != (arguments.half2 is None):
         raise ConfigError("--half1 and --half2 belong together")
     halves = None if arguments.half1 is None else (arguments.half1, arguments.half2)
@@ -130,6 +153,7 @@ def inputs_and_options(arguments: argparse.Namespace, task: str, weights: Path):
         mask_radius=arguments.mask_radius,
         mask_invert=arguments.mask_invert,
         model=arguments.model,
+        canonical=arguments.header == "canonical",
     )
     limit = arguments.max_memory
     settings = {
@@ -145,6 +169,10 @@ def inputs_and_options(arguments: argparse.Namespace, task: str, weights: Path):
         "resolution": arguments.resolution,
         "ligand_safe": arguments.ligand_safe,
         "passes": arguments.passes,
+        "trust_parts": arguments.model is not None,
+        "symmetry": arguments.symmetry,
+        "impose_symmetry": arguments.impose_symmetry,
+        "captured": arguments.captured,
     }
     return inputs, Options(task, arguments.mode, arguments.seed, settings)
 

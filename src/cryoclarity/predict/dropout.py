@@ -29,7 +29,7 @@ class DropoutRunner(Runner):
         self.next_seed = seed
         self.streams: list[torch.Generator] = []
 
-    def _forward(self, boxes: np.ndarray) -> np.ndarray:
+    def _forward(self, boxes: np.ndarray) -> Tensor:
         # An exhausted memory repeats this call with fewer boxes: the seeds move on success only.
         seeds = range(self.next_seed, self.next_seed + len(boxes))
         self.streams = [torch.Generator().manual_seed(seed) for seed in seeds]

@@ -1,24 +1,28 @@
 """One tiler for both networks: cut boxes, run them in batches, blend, in bounded memory.
 
-Beside the array it reads, it holds one sum of the same size and one batch. Windows are products
-and starts form a lattice, so the weights by which the sum is divided are three vectors. Boxes are
-added in a fixed order, whatever the batch size.
+Beside the array it reads, it holds a sum as thick as a box, of which finished sections are handed
+on, and two batches: the next is cut while a GPU runs the last. Windows are products and starts form
+a lattice, so the weights by which the sum is divided are three vectors. Boxes are added in a fixed
+order, whatever the batch size.
 """
 
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Iterator
+import time
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 
 import numpy as np
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from cryoclarity.boxes.blend import weight_sum, window
-from cryoclarity.boxes.tiling import box_starts, count_boxes, cut_box
+from cryoclarity.boxes.tiling import axis_starts, cut_box, overlap
 from cryoclarity.errors import ResourceError
+from cryoclarity.predict.captured import Captured
 from cryoclarity.predict.onednn import prefer_onednn
+from cryoclarity.predict.passes import STRAIGHT, Pass, turned, turned_back
 
 LOGGER = logging.getLogger(__name__)
 GPU_BATCH = 16
@@ -29,8 +33,8 @@ CPU_ALONE = 24
 # Working memory of a forward pass in units of (voxels of the box x channels of the first layer).
 ACTIVATION_COPIES = 24
 PROGRESS_STEPS = 10
-# Measured on 400-cubes: 2.3 arrays of the network's grid to improve a map, 2.8 for resolution.
-ARRAYS = 3
+# Measured on 512-cubes: 2.3 arrays of the network's grid.
+ARRAYS = 2.5
 
 Start = tuple[int, int, int]
 
@@ -66,14 +70,19 @@ class Runner:
     network : torch.nn.Module
     device : torch.device
     batch_size : int
+    captured : bool
+        Run batches of one size through :class:`cryoclarity.predict.captured.Captured`.
     """
 
-    def __init__(self, network: nn.Module, device: torch.device, batch_size: int):
+    def __init__(
+        self, network: nn.Module, device: torch.device, batch_size: int, captured: bool = False
+    ):
         if device.type == "cpu":
             prefer_onednn(network)
         self.network = network.to(device).eval()
         self.device = device
         self.batch_size = batch_size
+        self.captured = Captured(self.network, device) if captured else None
 
     def __call__(self, boxes: np.ndarray) -> np.ndarray:
         """Return the network's output of boxes, both (n, b, b, b) float32.
@@ -82,6 +91,16 @@ class Runner:
         ------
         ResourceError
             PRED_MEMORY when a single box does not fit.
+        """
+        return fetched(self.launch(boxes))
+
+    def launch(self, boxes: np.ndarray) -> list[Tensor]:
+        """Start the network on boxes; a GPU goes on by itself until :func:`fetched` waits for it.
+
+        Raises
+        ------
+        ResourceError
+            As for a call.
         """
         parts = []
         first = 0
@@ -95,14 +114,16 @@ class Runner:
                 self._halve(boxes.shape[1:])
                 continue
             first += len(part)
-        return np.concatenate(parts)
+        return parts
 
-    def _forward(self, boxes: np.ndarray) -> np.ndarray:
+    def _forward(self, boxes: np.ndarray) -> Tensor:
         # Without these a GPU rounds convolutions to 10 bits and picks kernels by timing.
         exact = torch.backends.cudnn.flags(benchmark=False, deterministic=True, allow_tf32=False)
         with torch.inference_mode(), exact:
-            output = self.network(torch.from_numpy(boxes)[:, None].to(self.device))
-        return output[:, 0].float().cpu().numpy()
+            given = torch.from_numpy(boxes)[:, None]
+            if self.captured is not None:
+                return self.captured(given, self.batch_size)[:, 0].float()
+            return self.network(given.to(self.device))[:, 0].float()
 
     def _halve(self, shape: tuple[int, ...]) -> None:
         if self.batch_size == 1:
@@ -112,9 +133,16 @@ class Runner:
                 remedy="use another device or a smaller network",
             )
         self.batch_size //= 2
+        if self.captured is not None:
+            self.captured.forget()
         if self.device.type == "cuda":
             torch.cuda.empty_cache()
         LOGGER.warning("out of memory: going on with batches of %d", self.batch_size)
+
+
+def fetched(parts: list[Tensor]) -> np.ndarray:
+    """Return what :meth:`Runner.launch` started, on the host."""
+    return np.concatenate([part.cpu().numpy() for part in parts])
 
 
 def default_batch(device: torch.device, box: int) -> int:
@@ -156,35 +184,121 @@ def predict_tiles(
     prediction : (nz, ny, nx) float32
     count : TileCount
     """
-    shape, box = density.shape, tiling.box
-    total = np.zeros([max(n, box) for n in shape], dtype=np.float32)
+    result = np.empty(density.shape, dtype=np.float32)
+    count = TileCount()
+    first = 0
+    for part in predict_sections(runner, density, tiling, prepare, wanted, count):
+        result[first : first + len(part)] = part
+        first += len(part)
+    return result, count
+
+
+def predict_sections(
+    runner: Runner,
+    density: np.ndarray,
+    tiling: Tiling,
+    prepare: Callable[[np.ndarray], np.ndarray],
+    wanted: Callable[[np.ndarray, Start], bool],
+    count: TileCount,
+    look: Pass = STRAIGHT,
+) -> Iterator[np.ndarray]:
+    """Yield the blended prediction in finished sections along the first axis, from the first on.
+
+    Parameters
+    ----------
+    runner, density, tiling, prepare, wanted
+        As for :func:`predict_tiles`; a start may be negative where `look` moves the lattice.
+    count : TileCount
+        Is counted up.
+    look : Pass
+        Moves the lattice of boxes towards the first voxel, and turns every box on its way in.
+    """
+    box, offset = tiling.box, look.offset
+    shape = tuple(n + offset for n in density.shape)
+    z_starts, y_starts, x_starts = (axis_starts(n, box, tiling.stride) for n in shape)
     weights = window(box, tiling.blend)
     cube = weights[:, None, None] * weights[:, None] * weights
-    count = TileCount(total=count_boxes(shape, box, tiling.stride))
-    for starts, boxes in _batches(runner, density, tiling, prepare, wanted, count.total):
-        for start, output in zip(starts, runner(boxes), strict=True):
-            total[tuple(slice(s, s + box) for s in start)] += cube * output
-        count.predicted += len(starts)
     z, y, x = (weight_sum(n, box, tiling.stride, tiling.blend) for n in shape)
-    plane = y[:, None] * x
-    for section, weight in zip(total, z, strict=True):
-        section /= weight * plane
-    return total[tuple(slice(n) for n in shape)], count
+    plane = (y[:, None] * x)[offset : shape[1], offset : shape[2]]
+    total = np.zeros((box, *density.shape[1:]), dtype=np.float32)
+    layer = [(j, i) for j in y_starts for i in x_starts]
+    progress = Progress(len(z_starts) * len(layer), count)
+    for number, first in enumerate(z_starts):
+        starts = (tuple(n - offset for n in (first, j, i)) for j, i in layer)
+        for start, answer in _answers(
+            runner, density, (starts, box), prepare, wanted, progress, look
+        ):
+            (_, *in_plane), in_box = overlap((0, *start[1:]), box, total.shape)
+            total[(slice(None), *in_plane)] += (cube * answer)[in_box]
+        following = z_starts[number + 1] if number + 1 < len(z_starts) else shape[0]
+        done = following - first
+        begin = max(offset - first, 0)
+        if begin < done:
+            finished = total[begin:done]
+            finished /= z[first + begin : first + done, None, None] * plane
+            yield finished
+        total[: box - done] = total[done:]
+        total[max(box - done, 0) :] = 0
+
+
+class Progress:
+    """Counts boxes, and says from time to time how many are left and for how long."""
+
+    def __init__(self, total: int, count: TileCount):
+        self.count, self.seen, self.total = count, 0, total
+        self.step = max(total // PROGRESS_STEPS, 1)
+        self.began = time.monotonic()
+        count.total += total
+
+    def one(self, predicted: bool) -> None:
+        """Note one box."""
+        self.seen += 1
+        self.count.predicted += predicted
+        if self.seen % self.step == 0:
+            left = (time.monotonic() - self.began) / self.seen * (self.total - self.seen)
+            LOGGER.info("boxes %d/%d, %.0f s left", self.seen, self.total, left)
+
+
+def _answers(
+    runner: Runner,
+    density: np.ndarray,
+    places: tuple[Iterable[Start], int],
+    prepare,
+    wanted,
+    progress: Progress,
+    look: Pass,
+) -> Iterator[tuple[Start, np.ndarray]]:
+    """Yield start and answer of the wanted boxes; one batch runs while the next one is cut."""
+    running = None
+    for starts, boxes in _batches(runner, density, places, prepare, wanted, progress, look):
+        launched = starts, runner.launch(boxes)
+        if running is not None:
+            yield from _turned_back(*running, look)
+        running = launched
+    if running is not None:
+        yield from _turned_back(*running, look)
+
+
+def _turned_back(
+    starts: list[Start], parts: list[Tensor], look: Pass
+) -> Iterator[tuple[Start, np.ndarray]]:
+    for start, answer in zip(starts, fetched(parts), strict=True):
+        yield start, turned_back(answer, look)
 
 
 def _batches(
-    runner: Runner, density, tiling: Tiling, prepare, wanted, total: int
+    runner: Runner, density, places, prepare, wanted, progress: Progress, look: Pass
 ) -> Iterator[tuple[list[Start], np.ndarray]]:
     starts: list[Start] = []
     boxes: list[np.ndarray] = []
-    step = max(total // PROGRESS_STEPS, 1)
-    for number, start in enumerate(box_starts(density.shape, tiling.box, tiling.stride), start=1):
-        cut = cut_box(density, start, tiling.box)
-        if wanted(cut, start):
+    places, box = places
+    for start in places:
+        cut = cut_box(density, start, box)
+        chosen = wanted(cut, start)
+        progress.one(chosen)
+        if chosen:
             starts.append(start)
-            boxes.append(prepare(cut))
-        if number % step == 0:
-            LOGGER.info("boxes %d/%d", number, total)
+            boxes.append(turned(prepare(cut), look))
         if len(boxes) >= runner.batch_size:
             yield starts, np.stack(boxes)
             starts, boxes = [], []
@@ -193,7 +307,7 @@ def _batches(
 
 
 def memory_bytes(
-    voxels: int, network_voxels: int, box: int, channels: int, batch: int, arrays: int = ARRAYS
+    voxels: int, network_voxels: int, box: int, channels: int, batch: int, arrays: float = ARRAYS
 ) -> int:
     """Return the host memory of a prediction: input, arrays of the network's grid, a batch.
 
@@ -205,15 +319,15 @@ def memory_bytes(
     channels : int
         Of the network's first layer.
     batch : int
-    arrays : int
+    arrays : float
         Arrays of the network's grid that are held together.
     """
     held = voxels + arrays * network_voxels
-    return 4 * (held + batch * box**3 * channels * ACTIVATION_COPIES)
+    return int(4 * (held + batch * box**3 * channels * ACTIVATION_COPIES))
 
 
 def batch_within(
-    limit: int | None, wanted: int, sizes: tuple[int, int, int, int], arrays: int = ARRAYS
+    limit: int | None, wanted: int, sizes: tuple[int, int, int, int], arrays: float = ARRAYS
 ) -> int:
     """Return the largest batch up to `wanted` that keeps within a memory limit in bytes.
 
@@ -222,7 +336,7 @@ def batch_within(
     limit : bytes, or None
     wanted : int
     sizes : voxels, network voxels, box and channels of :func:`memory_bytes`
-    arrays : int
+    arrays : float
 
     Raises
     ------

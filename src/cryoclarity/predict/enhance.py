@@ -3,103 +3,47 @@
 from __future__ import annotations
 
 import logging
-from dataclasses import asdict, dataclass, field
+from collections.abc import Callable, Iterator
+from dataclasses import asdict, dataclass
 
 import numpy as np
-import torch
 
 from cryoclarity.density.masks import automatic_mask, soft_edge, suggest_contour
 from cryoclarity.density.normalise import PERCENTILE, percentile_scale, scale_to_unit
 from cryoclarity.density.radial import apply_radial_filter
-from cryoclarity.density.resample import network_grid, resample, resample_linear
+from cryoclarity.density.resample import resample, resample_linear
 from cryoclarity.errors import InputError
 from cryoclarity.grid import Grid, Volume
-from cryoclarity.io.map_header import MAX_VOXELS
-from cryoclarity.nets.device import choose_device
 from cryoclarity.predict.amplitude import Amplitude, apply_amplitude, fit_amplitude
+from cryoclarity.predict.common import (
+    Prediction,
+    PredictSettings,
+    bounded_grid,
+    input_warnings,
+    make_runner,
+    make_tiling,
+    run_facts,
+    trust_passes,
+)
 from cryoclarity.predict.engine import (
-    ARRAYS,
     Runner,
+    Start,
     TileCount,
     Tiling,
-    batch_within,
-    default_batch,
+    predict_sections,
     predict_tiles,
 )
 from cryoclarity.predict.ligands import keep_input
 from cryoclarity.predict.model import Model
+from cryoclarity.predict.passes import Pass, further_passes
 from cryoclarity.predict.region import Region
-from cryoclarity.predict.trust import CPU_PASSES, GPU_PASSES, Trust, judge, reliable_limit
+from cryoclarity.predict.symmetry import average, operators, symmetry_loss
+from cryoclarity.predict.trust import FULL, Trust, judge, reliable_limit
 
 LOGGER = logging.getLogger(__name__)
 # A box is empty when its maximum is at most this share of the map's scale. Resampling leaves
 # ripples of this size far from the molecule, and the network's normalisation would blow them up.
 EMPTY_SHARE = 1e-3
-# Further arrays at the peak, measured: the local statistics of a trust map, the sums of a spread.
-TRUST_ARRAYS = 6
-SPREAD_ARRAYS = 4
-INVERTED_RATIO = 1.5
-COARSE_RATIO = 3.0
-PURPOSE = "not for refinement targets, deposition or FSC resolution"
-
-
-@dataclass(frozen=True)
-class PredictSettings:
-    """How to predict; None takes the default of weights or device.
-
-    Attributes
-    ----------
-    stride : int, voxels of the network's grid; half a box by default
-    blend : 'gaussian', 'hann' or 'uniform'
-    batch_size : int
-    device : 'auto', 'cpu', 'cuda', 'cuda:N'
-    amplitude : 'fitted' to the input inside the mask, or 'network' units
-    invert : bool
-        Change the sign of the input first.
-    max_memory : int, bytes of host memory
-    trust : bool
-        Judge an improved map; see :mod:`cryoclarity.predict.trust`.
-    trust_passes : int
-        Further passes for it: 2 on a CPU, 6 on a GPU.
-    resolution : float, angstrom
-        Of the input: the band in which it is compared with the improved map.
-    ligand_safe : bool
-        Blend the input back where the network took density away.
-    passes : int
-        Passes with dropout, for the spread of local resolution.
-    """
-
-    stride: int | None = None
-    blend: str = "gaussian"
-    batch_size: int | None = None
-    device: str = "auto"
-    amplitude: str = "fitted"
-    invert: bool = False
-    max_memory: int | None = None
-    trust: bool = False
-    trust_passes: int | None = None
-    resolution: float | None = None
-    ligand_safe: bool = False
-    passes: int | None = None
-
-
-@dataclass
-class Prediction:
-    """A result on the grid of the input, and what there is to say about it.
-
-    Attributes
-    ----------
-    maps : dict
-        Further arrays of the input's shape: ``trust``, ``spread``.
-    trust : Trust or None
-        The judgement in full, on the network's grid.
-    """
-
-    density: np.ndarray
-    facts: dict[str, object]
-    warnings: list[tuple[str, str]] = field(default_factory=list)
-    maps: dict[str, np.ndarray] = field(default_factory=dict)
-    trust: Trust | None = None
 
 
 @dataclass(frozen=True)
@@ -110,12 +54,6 @@ class OnNetwork:
     density: np.ndarray
     soft: np.ndarray | None
     scale: float
-
-
-def looks_inverted(density: np.ndarray) -> bool:
-    """Whether the far negative tail is longer than the positive one, seen from the median."""
-    low, median, high = np.percentile(density, (0.01, 50, 99.99))
-    return bool(median - low > INVERTED_RATIO * (high - median))
 
 
 def enhance(
@@ -145,14 +83,18 @@ def enhance(
 
     Raises
     ------
+    ConfigError
+        An unknown point group.
     InputError
         PRED_NO_SIGNAL or PRED_MASK.
     ResourceError
         PRED_MEMORY.
     """
     density = -volume.density if settings.invert else volume.density
+    turns = operators(settings.symmetry, volume.grid) if settings.symmetry else []
     warnings = input_warnings(volume, density, model)
-    runner = make_runner(model, settings, volume.grid, bounded_grid(volume.grid, model))
+    network = bounded_grid(volume.grid, model)
+    runner = make_runner(model, settings, volume.grid, network, half_maps is not None)
     work = on_network(density, volume.grid, model, region)
     tiling = make_tiling(model, settings)
     prediction, count = run_boxes(runner, work.density, work.scale, tiling)
@@ -160,30 +102,52 @@ def enhance(
     if settings.trust:
         halves = _halves(half_maps, work, model, settings)
         trust = _judge(runner, work, prediction, halves, volume.grid, tiling, settings)
+        del halves
     grid, soft, scale = work.grid, work.soft, work.scale
     del work
     result = resample(prediction, grid, volume.grid, overwrite=True)
     del prediction
     outer = None if soft is None else resample_linear(soft, grid, volume.grid)
-    amplitude = _restore(result, density, outer, settings)
-    kept = _keep(result, density, volume.grid, amplitude) if settings.ligand_safe else None
-    if outer is not None:
-        # Last, so that the offset does not fill the outside.
-        result *= outer
+    del soft
     facts = run_facts(model, settings, tiling, count, grid) | {
         "input_scale": scale,
-        "amplitude": asdict(amplitude) | {"mode": settings.amplitude},
         "mask": None if region is None else region.facts(),
-        "suggested_contour": suggest_contour(result),
-        "share_kept_from_input": kept,
         "trust": None if trust is None else trust.facts,
     }
+    facts |= _finish(result, density, volume.grid, outer, settings, turns)
     maps = {}
     if trust is not None:
         maps["trust"] = resample_linear(trust.density, grid, volume.grid)
-        if outer is not None:
-            maps["trust"] *= outer
+        maps["trust"] *= np.float32(1 / FULL) if outer is None else outer * np.float32(1 / FULL)
     return Prediction(result, facts, warnings, maps, trust)
+
+
+def _finish(
+    result: np.ndarray,
+    density: np.ndarray,
+    grid: Grid,
+    outer: np.ndarray | None,
+    settings: PredictSettings,
+    turns: list[np.ndarray],
+) -> dict[str, object]:
+    """Bring a result to its amplitude, symmetry and mask in place; return what was done."""
+    amplitude = _restore(result, density, outer, settings)
+    kept = _keep(result, density, grid, amplitude) if settings.ligand_safe else None
+    symmetry = None
+    if turns:
+        symmetry = {"group": settings.symmetry, "imposed": settings.impose_symmetry}
+        symmetry |= symmetry_loss(density, result, turns)
+        if settings.impose_symmetry:
+            result[:] = average(result, turns)
+    if outer is not None:
+        # Last, so that the offset does not fill the outside.
+        result *= outer
+    return {
+        "amplitude": asdict(amplitude) | {"mode": settings.amplitude},
+        "suggested_contour": suggest_contour(result),
+        "share_kept_from_input": kept,
+        "symmetry": symmetry,
+    }
 
 
 def on_network(density: np.ndarray, grid: Grid, model: Model, region: Region | None) -> OnNetwork:
@@ -202,16 +166,25 @@ def on_network(density: np.ndarray, grid: Grid, model: Model, region: Region | N
     return OnNetwork(network, work, soft, signal_scale(work, model))
 
 
+Wanted = Callable[[np.ndarray, Start], bool]
+Prepare = Callable[[np.ndarray], np.ndarray]
+
+
+def _rules(scale: float) -> tuple[Prepare, Wanted]:
+    """How a box becomes input, and which boxes hold anything."""
+    floor = EMPTY_SHARE * scale
+
+    def wanted(cut: np.ndarray, start: Start) -> bool:
+        return bool(cut.max() > floor)
+
+    return lambda cut: scale_to_unit(cut, scale), wanted
+
+
 def run_boxes(
     runner: Runner, work: np.ndarray, scale: float, tiling: Tiling
 ) -> tuple[np.ndarray, TileCount]:
     """Predict on the network's grid; boxes without signal are left out and count as 0."""
-    floor = EMPTY_SHARE * scale
-
-    def wanted(cut: np.ndarray, start: tuple[int, int, int]) -> bool:
-        return bool(cut.max() > floor)
-
-    return predict_tiles(runner, work, tiling, lambda cut: scale_to_unit(cut, scale), wanted)
+    return predict_tiles(runner, work, tiling, *_rules(scale))
 
 
 def _halves(
@@ -239,9 +212,10 @@ def _judge(
 ) -> Trust:
     limit, assumed = reliable_limit(grid, work.grid.voxel_size[0], settings.resolution)
 
-    def run(density: np.ndarray, scale: float) -> np.ndarray:
-        return run_boxes(runner, density, scale, tiling)[0]
+    def run(density: np.ndarray, scale: float, look: Pass) -> Iterator[np.ndarray]:
+        return predict_sections(runner, density, tiling, *_rules(scale), TileCount(), look)
 
+    passes = max(trust_passes(settings, runner.device), 2 if halves else 1)
     trust = judge(
         run,
         (work.density, work.scale),
@@ -249,8 +223,8 @@ def _judge(
         halves,
         work.grid,
         limit,
-        tiling.stride,
-        trust_passes(settings, runner.device),
+        further_passes(passes, tiling.stride),
+        settings.trust_parts,
     )
     trust.facts["resolution_assumed"] = assumed
     return trust
@@ -295,97 +269,6 @@ def signal_scale(work: np.ndarray, model: Model) -> float:
             remedy="check the contrast (--invert) and the mask",
         )
     return scale
-
-
-def make_tiling(model: Model, settings: PredictSettings) -> Tiling:
-    """Return the tiling of a run; a stride above the box counts as the box."""
-    stride = settings.stride or model.box // 2
-    return Tiling(model.box, min(stride, model.box), settings.blend)
-
-
-def make_runner(model: Model, settings: PredictSettings, grid: Grid, network: Grid) -> Runner:
-    """Put a network on its device with a batch that fits the memory limit.
-
-    Raises
-    ------
-    ConfigError
-        Unknown device.
-    ResourceError
-        PRED_MEMORY.
-    """
-    device = choose_device(settings.device)
-    batch = settings.batch_size or default_batch(device, model.box)
-    sizes = (grid.size, network.size, model.box, model.channels)
-    batch = batch_within(settings.max_memory, batch, sizes, total_arrays(settings))
-    return Runner(model.network, device, batch)
-
-
-def total_arrays(settings: PredictSettings) -> int:
-    """Return how many arrays of the network's grid a run holds at its peak."""
-    if settings.trust:
-        return ARRAYS + TRUST_ARRAYS
-    return ARRAYS + (SPREAD_ARRAYS if settings.passes else 0)
-
-
-def trust_passes(settings: PredictSettings, device: torch.device) -> int:
-    """Return the number of further passes for the trust map."""
-    default = CPU_PASSES if device.type == "cpu" else GPU_PASSES
-    return default if settings.trust_passes is None else settings.trust_passes
-
-
-def bounded_grid(grid: Grid, model: Model) -> Grid:
-    """Return the network's grid of a map.
-
-    Raises
-    ------
-    InputError
-        PRED_MEMORY when it has more voxels than any map that is read: the map's own voxels are
-        then far too coarse for the network.
-    """
-    found = network_grid(grid, model.spacing)
-    if found.size > MAX_VOXELS:
-        raise InputError(
-            f"voxels of {max(grid.voxel_size):.4g} A make {found.shape} on the network's grid of "
-            f"{model.spacing:g} A",
-            code="PRED_MEMORY",
-            remedy="check the voxel size (--voxel-size), or cut the map",
-        )
-    return found
-
-
-def input_warnings(volume: Volume, density: np.ndarray, model: Model) -> list[tuple[str, str]]:
-    """Return what looks odd about the input of a prediction."""
-    warnings = []
-    if looks_inverted(density):
-        warnings.append(("W_PRED_INVERTED", "contrast looks inverted; --invert changes the sign"))
-    coarsest = max(volume.grid.voxel_size)
-    if coarsest > COARSE_RATIO * model.spacing:
-        text = f"voxels of {coarsest:.4g} A hold little of what the network was trained on"
-        warnings.append(("W_PRED_UNTRAINED", text))
-    labels = volume.header.labels if volume.header is not None else ()
-    if any("cryoclarity" in label and "enhance" in label for label in labels):
-        warnings.append(("W_PRED_ENHANCED", "the input is already an improved map"))
-    for code, text in warnings:
-        LOGGER.warning("%s: %s", code, text)
-    return warnings
-
-
-def run_facts(
-    model: Model, settings: PredictSettings, tiling: Tiling, count: TileCount, grid: Grid
-) -> dict[str, object]:
-    """Return what the record of every run holds."""
-    return {
-        "weights_sha256": model.sha256,
-        "network": model.card["network"],
-        "network_grid": {"voxel_size": model.spacing, "shape_zyx": list(grid.shape)},
-        "box": tiling.box,
-        "stride": tiling.stride,
-        "blend": tiling.blend,
-        "boxes": count.total,
-        "boxes_predicted": count.predicted,
-        "inverted": settings.invert,
-        "purpose": PURPOSE,
-    }
 
 
 def reference_maps(

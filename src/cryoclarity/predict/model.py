@@ -8,13 +8,12 @@ from pathlib import Path
 
 from torch import nn
 
+from cryoclarity.density.resample import wants_fine_network
 from cryoclarity.errors import ConfigError, InputError
 from cryoclarity.grid import Grid
 from cryoclarity.io.files import read_json, sha256_of
 from cryoclarity.train.weights import CARD, WEIGHTS, load_weights
 
-FINE_BELOW = 0.8  # angstrom; maps with a smaller voxel take the fine network
-FINE_TOLERANCE = 1e-3
 NORMALISATIONS = {"enhance": "percentile", "resolution": "solvent"}
 
 
@@ -65,7 +64,7 @@ def dataset_for(task: str, grid: Grid) -> str:
     grid : Grid
         Improvement takes the 0.5 angstrom network below 0.8 angstrom per voxel.
     """
-    fine = task == "enhance" and min(grid.voxel_size) < FINE_BELOW - FINE_TOLERANCE
+    fine = task == "enhance" and wants_fine_network(grid)
     return f"{task}_{'0.5' if fine else '1.0'}"
 
 

@@ -1,8 +1,7 @@
-"""The same network seen from elsewhere: boxes moved, or the map turned by a proper rotation."""
+"""The same network seen from elsewhere: boxes moved, or each box turned by a proper rotation."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
@@ -26,6 +25,9 @@ class Pass:
     rotation: Rotation = IDENTITY
 
 
+STRAIGHT = Pass()
+
+
 def further_passes(number: int, stride: int) -> list[Pass]:
     """Return the first passes of a fixed list: the lattice moved by half a stride, then turns.
 
@@ -38,26 +40,15 @@ def further_passes(number: int, stride: int) -> list[Pass]:
     return passes[:number]
 
 
-def seen(density: np.ndarray, look: Pass) -> np.ndarray:
-    """Return the array that the tiler is given for a pass."""
+def turned(box: np.ndarray, look: Pass) -> np.ndarray:
+    """Return a cube (n, n, n) as a pass shows it to the network."""
     permutation, signs = look.rotation
     reverse = tuple(axis for axis in range(3) if signs[axis] < 0)
-    turned = np.flip(np.transpose(density, permutation), reverse)
-    if look.offset:
-        turned = np.pad(turned, ((look.offset, 0),) * 3)
-    return np.ascontiguousarray(turned)
+    return np.flip(np.transpose(box, permutation), reverse)
 
 
-def seen_back(prediction: np.ndarray, look: Pass) -> np.ndarray:
-    """Undo :func:`seen` on an array of the same shape as its result."""
+def turned_back(answer: np.ndarray, look: Pass) -> np.ndarray:
+    """Undo :func:`turned`."""
     permutation, signs = look.rotation
-    cut = prediction[(slice(look.offset, None),) * 3]
     reverse = tuple(axis for axis in range(3) if signs[axis] < 0)
-    return np.transpose(np.flip(cut, reverse), np.argsort(permutation))
-
-
-def run_pass(
-    density: np.ndarray, look: Pass, run: Callable[[np.ndarray], np.ndarray]
-) -> np.ndarray:
-    """Return the prediction of one pass, in the frame of the density."""
-    return seen_back(run(seen(density, look)), look)
+    return np.transpose(np.flip(answer, reverse), np.argsort(permutation))

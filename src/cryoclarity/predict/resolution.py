@@ -12,9 +12,9 @@ from cryoclarity.density.resample import resample, resample_linear
 from cryoclarity.errors import InputError
 from cryoclarity.grid import Grid, Volume
 from cryoclarity.nets.label_transform import LabelTransform
-from cryoclarity.predict.dropout import dropout_spread
-from cryoclarity.predict.engine import predict_tiles
-from cryoclarity.predict.enhance import (
+from cryoclarity.nets.registry import BAND_LAYOUT, box_layout
+from cryoclarity.predict.bands import LARGEST_SHARE_AT_LIMITS, band_input, band_resolution
+from cryoclarity.predict.common import (
     Prediction,
     PredictSettings,
     bounded_grid,
@@ -23,6 +23,8 @@ from cryoclarity.predict.enhance import (
     make_tiling,
     run_facts,
 )
+from cryoclarity.predict.dropout import dropout_spread
+from cryoclarity.predict.engine import predict_tiles
 from cryoclarity.predict.model import Model
 from cryoclarity.predict.region import Region
 
@@ -69,6 +71,8 @@ def local_resolution(
     """
     density = -volume.density if settings.invert else volume.density
     warnings = input_warnings(volume, density, model)
+    if box_layout(model.card["network"]["name"]) == BAND_LAYOUT:
+        return _by_bands(density, volume.grid, model, settings, region, warnings)
     runner = make_runner(model, settings, volume.grid, bounded_grid(volume.grid, model))
     found = standardised(density, volume.grid, model, region)
     grid, work, mask = found.grid, found.density, found.mask
@@ -89,10 +93,10 @@ def local_resolution(
             return raw
 
         spread = dropout_spread(runner, work, tiling, wanted, decode, settings.passes)
-        maps["spread"] = resample_linear(spread, grid, volume.grid, overwrite=True)
+        maps["spread"] = resample_linear(spread, grid, volume.grid)
         del spread
     del work
-    result = resample_linear(output, grid, volume.grid, overwrite=True)
+    result = resample_linear(output, grid, volume.grid)
     del output
     inside = nearest(mask, grid, volume.grid)
     for values in (result, *maps.values()):
@@ -100,16 +104,36 @@ def local_resolution(
     facts = run_facts(model, settings, tiling, count, grid) | {
         "solvent_median": median,
         "inside_deviation": deviation,
-        "limits_a": list(limits),
         "mask": {"kind": "automatic"} if region is None else region.facts(),
-        "voxels_inside": int(inside.sum()),
-        "median_a": _median(result[inside]),
-        "share_at_limits": _share_at_limits(result[inside], limits),
         "passes": settings.passes,
     }
+    facts |= _summary(result[inside], limits)
     if maps:
         facts["median_spread_a"] = _median(maps["spread"][inside])
     return Prediction(result, facts, warnings, maps)
+
+
+def _by_bands(
+    density: np.ndarray,
+    grid: Grid,
+    model: Model,
+    settings: PredictSettings,
+    region: Region | None,
+    warnings: list[tuple[str, str]],
+) -> Prediction:
+    found = band_input(density, grid, model, region)
+    result, facts = band_resolution(found, grid, model, settings)
+    inside = nearest(found.mask, found.map_grid, grid)
+    limits = _limits(LabelTransform(**model.card["labels"]), grid)
+    np.clip(result, *limits, out=result)
+    result[~inside] = 0
+    facts["mask"] = {"kind": "molecule"} if region is None else region.facts()
+    facts |= _summary(result[inside], limits)
+    share = facts["share_at_limits"]
+    if share is not None and share > LARGEST_SHARE_AT_LIMITS:
+        text = f"{share:.0%} of the voxels lie at a limit of the range that was trained"
+        warnings = [*warnings, ("W_PRED_UNTRAINED", text)]
+    return Prediction(result, facts, warnings)
 
 
 def standardised(
@@ -149,11 +173,25 @@ def nearest(mask: np.ndarray, source: Grid, target: Grid) -> np.ndarray:
 def _to_angstrom(output: np.ndarray, model: Model, grid: Grid) -> tuple[float, float]:
     """Decode the network's output in place; return the limits it was clipped to."""
     labels = LabelTransform(**model.card["labels"])
-    low = 2.0 * max(grid.voxel_size)  # the Nyquist limit of the map itself
-    high = max(labels.maximum, low)
+    low, high = _limits(labels, grid)
     for section in output:
         section[:] = np.clip(labels.decode(section), low, high)
     return low, high
+
+
+def _limits(labels: LabelTransform, grid: Grid) -> tuple[float, float]:
+    """The Nyquist limit of the map itself, and the largest training label."""
+    low = 2.0 * max(grid.voxel_size)
+    return low, max(labels.maximum, low)
+
+
+def _summary(values: np.ndarray, limits: tuple[float, float]) -> dict[str, object]:
+    return {
+        "limits_a": list(limits),
+        "voxels_inside": values.size,
+        "median_a": _median(values),
+        "share_at_limits": _share_at_limits(values, limits),
+    }
 
 
 def _median(values: np.ndarray) -> float | None:

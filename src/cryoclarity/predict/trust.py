@@ -1,52 +1,62 @@
-"""Where an improved map can be believed: three witnesses per voxel, the weakest decides."""
+"""Where an improved map can be believed: three witnesses per voxel, multiplied.
+
+Spread and trust are held in one byte per voxel, so that beside the map on the network's grid and
+the prediction a quarter of an array is enough.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from scipy.ndimage import gaussian_filter, map_coordinates
+from scipy.ndimage import map_coordinates
 
 from cryoclarity.grid import Grid
 from cryoclarity.io.atoms import Atoms
 from cryoclarity.predict.agreement import (
-    TRUNCATE,
+    VARIANCE_FLOOR,
     by_slabs,
+    correlation_within,
     local_correlation,
     low_pass_sigma,
+    mean_and_variance,
     reach,
+    smooth,
 )
-from cryoclarity.predict.passes import further_passes, run_pass
+from cryoclarity.predict.passes import Pass
 
 CPU_PASSES = 2
 GPU_PASSES = 6
-# Spread and amplitude are compared over this distance, angstrom.
+# Spread and local variance are compared over this distance, angstrom.
 NEIGHBOURHOOD = 1.5
-# The spread counts twice: trust is one half where it is half of the local amplitude.
-SPREAD_FACTOR = 2.0
-# Amplitudes below this share of the typical one count as nothing.
-AMPLITUDE_FLOOR = 0.05
-# Without a stated resolution only detail that any map fit for the network holds is compared.
-ASSUMED_RESOLUTION = 8.0
-ASSUMED_VOXELS = 4.0
+# Without a stated resolution detail to here is compared: what ranked errors best on maps of known
+# truth. Voxels must be able to hold it.
+ASSUMED_RESOLUTION = 4.0
+ASSUMED_VOXELS = 2.5
+# Input and answer are compared in windows of half the resolution; wider ones rank errors worse.
+WINDOW_SHARE = 0.5
+# A byte holds a variance on a scale of eight steps per doubling about that of the prediction.
+STEPS, MIDDLE = 8.0, 192.0
+FULL = 255
 RESIDUE_COLUMNS = ("chain", "resnum", "icode", "resname", "n_atoms", "trust", "trust_min")
 
-Run = Callable[[np.ndarray, float], np.ndarray]
+Run = Callable[[np.ndarray, float, Pass], Iterator[np.ndarray]]
+Moments = tuple[float, float]
 
 
 @dataclass(frozen=True)
 class Trust:
-    """Trust and its parts, each 0..1, on the network's grid.
+    """Trust and its parts in 255ths, uint8, on the network's grid.
 
     Attributes
     ----------
     grid : Grid
-    density : (nz, ny, nx) float32
-        The smallest of the parts at each voxel.
+    density : (nz, ny, nx) uint8
+        The product of the parts at each voxel.
     parts : dict
         ``spread`` (1: all passes agree), ``agreement`` (with the input) and, with half maps,
-        ``half_maps``.
+        ``half_maps``; empty unless asked for.
     facts : dict
     """
 
@@ -79,101 +89,154 @@ def judge(
     halves: Sequence[tuple[np.ndarray, float]],
     grid: Grid,
     limit: float,
-    stride: int,
-    passes: int,
+    looks: Sequence[Pass],
+    keep_parts: bool = False,
 ) -> Trust:
     """Judge a prediction by further passes, by its input, and by half maps.
 
     Parameters
     ----------
-    run : callable (density, input scale)
-        Predicts on the network's grid.
+    run : callable (density, input scale, pass)
+        Predicts on the network's grid; yields finished sections.
     work : density on the network's grid and its input scale
     prediction : (nz, ny, nx) float32, what is judged
     halves : none, or both half maps as `work`
-        Each takes one pass, one with boxes moved, one turned: their difference holds the noise
-        of the data as well as the choice of boxes.
+        Each takes one pass: their difference holds the noise of the data as well as the choice of
+        boxes. They add two arrays to what is held.
     grid : Grid, of the network
     limit : float, angstrom
         End of the band in which input and prediction are compared.
-    stride, passes : int
+    looks : sequence of Pass
+    keep_parts : bool
     """
-    looks = further_passes(max(passes, 2 if halves else 1), stride)
-    parts = {}
-    variance = np.zeros(prediction.shape, dtype=np.float32)
-    degrees = 0
-    if halves:
-        pair = [
-            run_pass(density, look, lambda array, s=scale: run(array, s))
-            for (density, scale), look in zip(halves, looks, strict=False)
-        ]
-        looks = looks[2:]
-        # Half of the difference is the error of the mean of both.
-        _add_square(variance, *pair, 0.25)
-        degrees += 1
-        half = local_correlation(*pair, limit / 2 / grid.voxel_size[0])
-        del pair
-        np.maximum(half, 0, out=half)
-        parts["half_maps"] = 2 * half / (1 + half)
     density, scale = work
-    for look in looks:
-        other = run_pass(density, look, lambda array: run(array, scale))
-        _add_square(variance, other, prediction, 0.5)
-        del other
-        degrees += 1
-    variance /= degrees
-    parts["spread"] = steadiness(prediction, variance, grid)
-    del variance
-    parts["agreement"] = support(density, prediction, grid, limit)
-    trust = parts["spread"].copy()
-    for part in parts.values():
-        np.minimum(trust, part, out=trust)
-    facts = {
-        "passes": len(looks) + (2 if halves else 0),
-        "half_maps": bool(halves),
-        "compared_to_a": limit,
-    }
+    moments = [mean_and_variance(array) for array in (density, prediction)]
+    spread = Spread(prediction.shape, moments[1][1])
+    support = None
+    others = list(looks)
+    if halves:
+        pair = [_whole(run(*half, look)) for half, look in zip(halves, others, strict=False)]
+        others = others[2:]
+        # Half of the difference is the error of the mean of both.
+        spread.add(iter(pair[0]), pair[1], 0.25 / (len(others) + 1))
+        support = _half_map_support(*pair, limit / 2 / grid.voxel_size[0])
+        del pair
+    for look in others:
+        sections = (section for part in run(density, scale, look) for section in part)
+        spread.add(sections, prediction, 0.5 / (len(others) + bool(halves)))
+    facts = {"passes": len(looks), "half_maps": bool(halves), "compared_to_a": limit}
+    witnesses = Witnesses(grid.voxel_size[0], limit, moments, spread)
+    arrays = [density, prediction, spread.levels] + ([] if support is None else [support])
+    parts = {}
+    if keep_parts:
+        names = ["agreement", "spread"] + ([] if support is None else ["half_maps"])
+        for number, name in enumerate(names):
+            found = np.empty(prediction.shape, dtype=np.uint8)
+            parts[name] = by_slabs(witnesses.part(number), witnesses.reach, arrays, found)
+    trust = by_slabs(witnesses.product, witnesses.reach, arrays, spread.levels)
     return Trust(grid, trust, parts, facts)
 
 
-def _add_square(total: np.ndarray, first: np.ndarray, second: np.ndarray, factor: float) -> None:
-    for section, a, b in zip(total, first, second, strict=True):
-        section += np.float32(factor) * np.square(a - b)
+def _whole(sections: Iterator[np.ndarray]) -> np.ndarray:
+    return np.concatenate([part.copy() for part in sections])
 
 
-def steadiness(prediction: np.ndarray, variance: np.ndarray, grid: Grid) -> np.ndarray:
-    """Return 1 where passes agree, falling with spread over local amplitude, in [0, 1]."""
-    sigma = NEIGHBOURHOOD / grid.voxel_size[0]
-    floor = np.float32(AMPLITUDE_FLOOR**2 * _typical_power(prediction))
-
-    def compare(values: np.ndarray, spread: np.ndarray) -> np.ndarray:
-        power = gaussian_filter(np.square(values), sigma, truncate=TRUNCATE) + floor
-        unsteady = gaussian_filter(spread, sigma, truncate=TRUNCATE)
-        return power / (power + np.float32(SPREAD_FACTOR**2) * unsteady)
-
-    return by_slabs(compare, reach(sigma), (prediction, variance))
+def _half_map_support(first: np.ndarray, second: np.ndarray, sigma: float) -> np.ndarray:
+    """Return what the mean of two halves is worth, in 255ths: 2c / (1 + c)."""
+    found = local_correlation(first, second, sigma)
+    np.maximum(found, 0, out=found)
+    return in_bytes(2 * found / (1 + found))
 
 
-def _typical_power(prediction: np.ndarray) -> float:
-    """Return the mean square of the voxels above the mean square: those of the molecule."""
-    mean = sum(float(np.square(section).sum()) for section in prediction) / prediction.size
-    total = count = 0.0
-    for section in prediction:
-        strong = np.square(section[np.square(section) > mean])
-        total, count = total + float(strong.sum()), count + strong.size
-    return total / count if count else 1.0
+def in_bytes(shares: np.ndarray) -> np.ndarray:
+    """Return shares 0..1 as 255ths."""
+    return np.rint(shares * np.float32(FULL)).astype(np.uint8)
 
 
-def support(density: np.ndarray, prediction: np.ndarray, grid: Grid, limit: float) -> np.ndarray:
-    """Return the local correlation with the input up to a resolution, negative values as 0.
+class Spread:
+    """The variance over passes per voxel, in one byte on a logarithmic scale.
 
-    Windows have the width of the resolution: narrower ones hold too few independent values.
+    Parameters
+    ----------
+    shape : (nz, ny, nx)
+    unit : float
+        A variance of the order of what is expected; 0 counts as 1.
     """
-    spacing = grid.voxel_size[0]
-    found = local_correlation(
-        density, prediction, limit / spacing, before=low_pass_sigma(limit, spacing)
-    )
-    return np.maximum(found, 0, out=found)
+
+    def __init__(self, shape: tuple[int, int, int], unit: float):
+        self.levels = np.zeros(shape, dtype=np.uint8)
+        self.unit = unit or 1.0
+        exponent = (np.arange(FULL + 1) - MIDDLE) / STEPS
+        self.table = (self.unit * 2.0**exponent).astype(np.float32)
+        self.table[0] = 0
+
+    def add(self, sections: Iterator[np.ndarray], other: np.ndarray, factor: float) -> None:
+        """Add `factor` times the squared difference to another array, section by section."""
+        for held, a, b in zip(self.levels, sections, other, strict=True):
+            total = self.table[held] + np.float32(factor) * np.square(a - b)
+            with np.errstate(divide="ignore"):
+                level = MIDDLE + STEPS * np.log2(total / np.float32(self.unit))
+            held[:] = np.rint(np.clip(level, 0, FULL))
+
+    def variance(self, levels: np.ndarray) -> np.ndarray:
+        """Return the variance that levels stand for, float32; rounded by 4 %."""
+        return self.table[levels]
+
+
+class Witnesses:
+    """The parts of trust for blocks of density, prediction, spread and, if given, half maps.
+
+    Parameters
+    ----------
+    spacing : float, angstrom
+    limit : float, angstrom
+    moments : overall mean and variance of density and prediction
+    spread : Spread
+    """
+
+    def __init__(self, spacing: float, limit: float, moments: list[Moments], spread: Spread):
+        self.moments, self.spread = moments, spread
+        self.near = NEIGHBOURHOOD / spacing
+        self.window = WINDOW_SHARE * limit / spacing
+        self.before = low_pass_sigma(limit, spacing)
+        self.reach = max(reach(self.near), reach(self.window) + reach(self.before))
+
+    def agreement(self, density, prediction, *others) -> np.ndarray:
+        """Local correlation with the input up to a resolution, negative values as 0."""
+        if not all(variance > 0 for _, variance in self.moments):
+            return np.zeros(density.shape, dtype=np.float32)
+        pair = density, prediction
+        found = correlation_within(pair, self.moments, self.window, self.before)
+        return np.maximum(found, 0, out=found)
+
+    def steadiness(self, density, prediction, levels, *others) -> np.ndarray:
+        """1 where passes agree, falling with their variance over the local one."""
+        mean, overall = self.moments[1]
+        centred = prediction - np.float32(mean)
+        local = smooth(np.square(centred), self.near)
+        local -= np.square(smooth(centred, self.near))
+        np.maximum(local, 0, out=local)
+        unsteady = smooth(self.spread.variance(levels), self.near)
+        unsteady += local
+        unsteady += np.float32(VARIANCE_FLOOR * overall)
+        return np.divide(local, unsteady, out=np.zeros_like(local), where=unsteady > 0)
+
+    def _shares(self, *arrays: np.ndarray) -> Iterator[np.ndarray]:
+        yield self.agreement(*arrays)
+        yield self.steadiness(*arrays)
+        for support in arrays[3:]:
+            yield support * np.float32(1 / FULL)
+
+    def part(self, number: int) -> Callable[..., np.ndarray]:
+        """Return the function of one part in 255ths."""
+        return lambda *arrays: in_bytes(list(self._shares(*arrays))[number])
+
+    def product(self, *arrays: np.ndarray) -> np.ndarray:
+        """Return the product of all parts in 255ths."""
+        first, *others = self._shares(*arrays)
+        for share in others:
+            first *= share
+        return in_bytes(first)
 
 
 def residue_table(trust: Trust, atoms: Atoms) -> list[dict[str, object]]:
@@ -189,7 +252,7 @@ def residue_table(trust: Trust, atoms: Atoms) -> list[dict[str, object]]:
     at = index[inside].T
 
     def sample(values: np.ndarray) -> np.ndarray:
-        return map_coordinates(values, at, order=1, mode="nearest")
+        return map_coordinates(values, at, np.float32, order=1, mode="nearest") / FULL
 
     columns = {"trust": sample(trust.density)}
     columns |= {name: sample(values) for name, values in sorted(trust.parts.items())}

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from textwrap import wrap
 
@@ -14,6 +16,7 @@ from cryoclarity.io.files import atomic_path
 PANEL_INCHES = 3.2
 DPI = 120
 VERDICT_COLOURS = {"PASS": "seagreen", "WARN": "firebrick"}
+OUTLINE = "gold"
 CONTRAST = (1.0, 99.8)  # percentiles shown as black and white
 
 
@@ -22,44 +25,89 @@ def central_slices(density: np.ndarray) -> list[np.ndarray]:
     return [np.take(density, density.shape[axis] // 2, axis=axis) for axis in range(3)]
 
 
+@dataclass(frozen=True)
+class MapRow:
+    """One row of a page of maps.
+
+    Attributes
+    ----------
+    title : str
+    density : (nz, ny, nx)
+    limits : (low, high), or None for a contrast of its own
+    colours : name of a colour map
+    level : float or None
+        A contour line is drawn there.
+    where : (nz, ny, nx) bool, or None
+        Nothing is drawn elsewhere.
+    """
+
+    title: str
+    density: np.ndarray
+    limits: tuple[float, float] | None = None
+    colours: str = "gray"
+    level: float | None = None
+    where: np.ndarray | None = None
+
+
 def save_map_page(
     path: str | Path,
-    maps: dict[str, np.ndarray],
-    limits: dict[str, tuple[float, float]],
+    rows: Sequence[MapRow],
+    voxel_size_zyx: tuple[float, float, float],
     caption: str,
 ) -> None:
-    """Draw the central slices of maps, one row per map, with a grey scale each, on one page.
+    """Draw the central slices of maps, one row per map, with a scale bar each, on one page.
 
     Parameters
     ----------
     path : path
         Ends in .png; the same bytes on every run.
-    maps : title to (nz, ny, nx)
-    limits : title to (black, white)
-        Maps without an entry are drawn in a contrast of their own.
+    rows : sequence of MapRow
+    voxel_size_zyx : (z, y, x), angstrom
     caption : str
-        Below the pictures: weights and purpose.
+        Below the pictures: how to read them, weights and purpose.
     """
     figure = Figure(
-        figsize=(PANEL_INCHES * 3.4, PANEL_INCHES * 1.08 * len(maps)), layout="constrained"
+        figsize=(PANEL_INCHES * 3.4, PANEL_INCHES * 1.08 * len(rows)), layout="constrained"
     )
     FigureCanvasAgg(figure)
-    axes = figure.subplots(len(maps), 3, squeeze=False)
-    for row, (title, density) in zip(axes, maps.items(), strict=True):
-        images = central_slices(density)
-        # One scale per row, so that the three planes of a map can be compared.
-        low, high = limits.get(title) or np.percentile(
-            np.concatenate([image.ravel() for image in images]), CONTRAST
-        )
-        for axis, name, image in zip(row, "zyx", images, strict=True):
-            drawn = axis.imshow(
-                image, cmap="gray", vmin=low, vmax=max(high, low + 1e-30), origin="lower"
-            )
-            axis.set_title(f"{title}, across {name}", fontsize=8)
-            axis.set_axis_off()
-        figure.colorbar(drawn, ax=list(row), shrink=0.8).ax.tick_params(labelsize=7)
-    figure.supxlabel(caption, fontsize=7)
+    for axes, row in zip(figure.subplots(len(rows), 3, squeeze=False), rows, strict=True):
+        _draw_row(figure, list(axes), row, voxel_size_zyx)
+    figure.supxlabel(caption, fontsize=8)
     _save(figure, path)
+
+
+def _draw_row(figure: Figure, axes: list, row: MapRow, voxel_size_zyx) -> None:
+    images = central_slices(row.density)
+    # One scale per row, so that the three planes of a map can be compared.
+    low, high = row.limits or np.percentile(np.concatenate([i.ravel() for i in images]), CONTRAST)
+    high = max(high, low + 1e-30)
+    shown = [None] * 3 if row.where is None else central_slices(row.where)
+    for number, (axis, image, where) in enumerate(zip(axes, images, shown, strict=True)):
+        # What is seen of plane z are y (up) and x (right), and so on.
+        up, right = (v for k, v in enumerate(voxel_size_zyx) if k != number)
+        extent = (0, image.shape[1] * right, 0, image.shape[0] * up)
+        seen = image if where is None else np.ma.masked_array(image, ~where)
+        axis.set_facecolor("black")
+        drawn = axis.imshow(
+            seen, cmap=row.colours, vmin=low, vmax=high, origin="lower", extent=extent
+        )
+        if row.level is not None and image.min() < row.level < image.max():
+            y, x = ((np.arange(n) + 0.5) * v for n, v in zip(image.shape, (up, right), strict=True))
+            axis.contour(x, y, image, [row.level], colors=OUTLINE, linewidths=0.5)
+        axis.set_title(f"{row.title}, across {'zyx'[number]}", fontsize=8)
+        axis.set_xticks([])
+        axis.set_yticks([])
+        _scale_bar(axis, extent[1], extent[3])
+    figure.colorbar(drawn, ax=axes, shrink=0.8).ax.tick_params(labelsize=7)
+
+
+def _scale_bar(axis, width: float, height: float) -> None:
+    """Draw a bar of a round length near a fifth of the width, in angstrom."""
+    decade = 10.0 ** np.floor(np.log10(width / 5))
+    length = max(n * decade for n in (1, 2, 5) if n * decade <= width / 5)
+    left, bottom = 0.04 * width, 0.04 * height
+    axis.plot([left, left + length], [bottom, bottom], color=OUTLINE, linewidth=2)
+    axis.text(left, bottom + 0.02 * height, f"{length:g} Å", color=OUTLINE, fontsize=7)
 
 
 def save_checks(path: str | Path, checks: list[dict[str, object]], caption: str) -> None:

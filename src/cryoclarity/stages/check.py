@@ -109,7 +109,7 @@ def run_files(inputs: Inputs, options: Options, out: str | Path) -> list[Check]:
     volume = read_input(inputs, half_maps)
     model = load_model(weights_path(inputs.weights, "enhance", volume.grid), "enhance")
     settings = PredictSettings(**options.settings)
-    settings = replace(settings, amplitude="network", trust=False, ligand_safe=False)
+    settings = replace(settings, amplitude="network", trust=False, ligand_safe=False, symmetry=None)
 
     def predict(density: np.ndarray) -> np.ndarray:
         return enhance(volume.with_density(density), model, settings).density

@@ -6,6 +6,8 @@ and everything else of this package works without torch.
 
 from __future__ import annotations
 
+import contextlib
+from collections.abc import Iterator
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -13,7 +15,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from cryoclarity import __version__
-from cryoclarity.errors import ConfigError, InputError
+from cryoclarity.errors import ConfigError, CryoClarityError, InputError
 from cryoclarity.evaluate.fsc import crossing, fsc
 from cryoclarity.grid import Volume
 from cryoclarity.io.files import write_json
@@ -25,7 +27,7 @@ from cryoclarity.stages.batch import EntryJob, Skip
 from cryoclarity.stages.common import fetched
 
 if TYPE_CHECKING:
-    from cryoclarity.predict.enhance import Prediction
+    from cryoclarity.predict.common import Prediction
     from cryoclarity.predict.model import Model
     from cryoclarity.predict.region import Region
     from cryoclarity.predict.trust import Trust
@@ -57,6 +59,7 @@ class Inputs:
     mask_radius : angstrom around the atoms of `mask_model`
     mask_invert : take the outside
     model : path of a model that gives the rows of the trust table
+    canonical : written maps give their position by NSTART alone where that can say it
     """
 
     weights: Path
@@ -69,6 +72,7 @@ class Inputs:
     mask_radius: float = DEFAULT_RADIUS
     mask_invert: bool = False
     model: Path | None = None
+    canonical: bool = False
 
 
 @dataclass(frozen=True)
@@ -110,19 +114,22 @@ def run_files(inputs: Inputs, options: Options, out: str | Path) -> Outcome:
     check_options(options)
     half_maps = read_half_maps(inputs)
     volume = read_input(inputs, half_maps)
-    if options.mode == "published":
-        after, facts = _published(inputs, options, volume)
-        found, sha256 = None, facts["weights_sha256"]
-    else:
-        model = _model(inputs, options, volume)
-        options = with_resolution(options, half_maps)
-        found = _predict(volume, model, options, read_region(inputs), half_maps)
-        after, facts, sha256 = volume.with_density(found.density), found.facts, model.sha256
+    with named_files(inputs):
+        if options.mode == "published":
+            after, facts = _published(inputs, options, volume)
+            found, sha256 = None, facts["weights_sha256"]
+        else:
+            model = _model(inputs, options, volume)
+            options = with_resolution(options, half_maps)
+            found = _predict(volume, model, options, read_region(inputs), half_maps)
+            after, facts, sha256 = volume.with_density(found.density), found.facts, model.sha256
     label = header_label(options.task, sha256)
-    write_map(out, after, label=label)
+    write_map(out, after, label=label, canonical=inputs.canonical)
     maps = {} if found is None else found.maps
     for name, density in maps.items():
-        write_map(companion(out, f"_{name}.mrc"), volume.with_density(density), label=label)
+        further = volume.with_density(density)
+        path = companion(out, f"_{name}.mrc")
+        write_map(path, further, label=label, canonical=inputs.canonical)
     if found is not None and found.trust is not None and inputs.model is not None:
         _write_residues(found.trust, inputs.model, companion(out, "_residues.tsv"))
     warnings = volume.warnings if found is None else (*volume.warnings, *found.warnings)
@@ -134,7 +141,7 @@ def run_files(inputs: Inputs, options: Options, out: str | Path) -> Outcome:
 
 def estimate_files(inputs: Inputs, options: Options) -> dict[str, object]:
     """Return time and memory of a prediction without doing it; see `run_files`."""
-    from cryoclarity.predict.enhance import PredictSettings
+    from cryoclarity.predict.common import PredictSettings
     from cryoclarity.predict.estimate import estimate
 
     check_options(options)
@@ -143,7 +150,22 @@ def estimate_files(inputs: Inputs, options: Options) -> dict[str, object]:
     volume = read_input(inputs, read_half_maps(inputs))
     model = _model(inputs, options, volume)
     settings = PredictSettings(**options.settings)
-    return asdict(estimate(volume, model, settings, read_region(inputs), options.task))
+    with named_files(inputs):
+        return asdict(estimate(volume, model, settings, read_region(inputs), options.task))
+
+
+@contextlib.contextmanager
+def named_files(inputs: Inputs) -> Iterator[None]:
+    """Let errors of the numeric core, which knows no paths, name the file they are about."""
+    try:
+        yield
+    except CryoClarityError as error:
+        if error.file is None and error.code.startswith("PRED_"):
+            given = inputs.map or (inputs.half_maps or (None,))[0]
+            mask = inputs.mask or inputs.mask_model
+            found = mask if error.code == "PRED_MASK" and mask else given
+            error.file = None if found is None else str(found)
+        raise
 
 
 def check_options(options: Options) -> None:
@@ -156,7 +178,7 @@ def check_options(options: Options) -> None:
     if options.task not in TASKS or options.mode not in MODES:
         raise ConfigError(f"task {options.task!r} or mode {options.mode!r} is unknown")
     settings = options.settings
-    of_enhance = [name for name in ("trust", "ligand_safe") if settings.get(name)]
+    of_enhance = [name for name in ("trust", "ligand_safe", "symmetry") if settings.get(name)]
     of_resolution = [name for name in ("passes",) if settings.get(name)]
     wrong = of_resolution if options.task == "enhance" else of_enhance
     if options.mode == "published":
@@ -273,7 +295,8 @@ def _predict(
     region: Region | None,
     half_maps: tuple[Volume, Volume] | None = None,
 ) -> Prediction:
-    from cryoclarity.predict.enhance import PredictSettings, enhance
+    from cryoclarity.predict.common import PredictSettings
+    from cryoclarity.predict.enhance import enhance
     from cryoclarity.predict.resolution import local_resolution
 
     settings = PredictSettings(**options.settings)

@@ -82,6 +82,9 @@ def run_files(
     scores_path: str | Path,
     out: str | Path,
     settings: SimulationSettings,
+    *,
+    voxel_size: float | None = None,
+    canonical: bool = False,
 ) -> dict[str, float | int]:
     """Simulate a target and write it with its record ``<stem of out>.json``.
 
@@ -91,6 +94,10 @@ def run_files(
         Gives the grid; its values are not read.
     model_path, scores_path, out : path
     settings : SimulationSettings
+    voxel_size : float, optional
+        Angstrom; replaces that of the map's header, also where its cell is zero.
+    canonical : bool
+        The target gives its position by NSTART alone where that can say it.
 
     Returns
     -------
@@ -102,7 +109,8 @@ def run_files(
     InputError
         FILE_*, HDR_*, MOD_*, SIM_SIGMA, SIM_KEYS or SIM_OUTSIDE.
     """
-    header = read_header(map_path)
+    size = None if voxel_size is None else (voxel_size,) * 3
+    header = read_header(map_path, voxel_size=size)
     grid = output_grid(header.grid, settings.grid)
     table = read_scores(scores_path, settings.sigma)
     model = read_atoms(model_path)
@@ -132,7 +140,8 @@ def run_files(
     inputs = {"map": map_path, "model": model_path, "qscores": scores_path}
     record = sidecar("simulate", parameters(settings, table), inputs)
     record["outcome"] = _outcome(per_atom, len(model), facts)
-    write_map(out, Volume(density, grid, header if settings.grid == "map" else None))
+    target = Volume(density, grid, header if settings.grid == "map" else None)
+    write_map(out, target, canonical=canonical)
     write_json(record_path(out), record)
     return facts
 
