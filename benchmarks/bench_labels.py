@@ -1,17 +1,16 @@
 """Cost of the label engines beside a plain per-voxel run of the whole published method.
 
-    OMP_NUM_THREADS=1 python benchmarks/bench_labels.py [edge]
+    OMP_NUM_THREADS=1 python benchmarks/bench_labels.py [edge] [pairs]
     OMP_NUM_THREADS=1 python benchmarks/bench_labels.py engines [edge] [repeats]
 
-The plain run evaluates the method as published, in the same process and on the same map: full
-complex transforms, one Python step per voxel that multiplies its window by a matrix of w^3 x w^3
-in float32, scalar series, labels copied one by one. `published` is the share that a stage took of
-the original program's own run at 180^3.
+The plain run evaluates the method as published, in the same process and on the same map, the two
+taking turns: full complex transforms, one Python step per voxel that multiplies its window by a
+matrix of w^3 x w^3 in float32, scalar series, labels copied one by one. `published` is the share
+that a stage took of the original program's own run at 180^3.
 """
 
 from __future__ import annotations
 
-import resource
 import statistics
 import subprocess
 import sys
@@ -84,8 +83,14 @@ def run_engine(name: str, folder: Path, threads: int) -> None:
     else:
         local_fsc(halves, voxel, LocalFscParameters(threads=threads))
     wall, cpu = time.perf_counter() - start, time.process_time() - cpu
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
-    print(wall, cpu, peak)
+    print(wall, cpu, peak_memory())
+
+
+def peak_memory() -> float:
+    """Largest resident memory of this process in MB; that of `resource` counts the parent's."""
+    status = Path("/proc/self/status").read_text()
+    line = next(line for line in status.splitlines() if line.startswith("VmHWM"))
+    return int(line.split()[1]) / 1024
 
 
 def compare_engines(size: int, repeats: int) -> None:
@@ -108,24 +113,28 @@ def compare_engines(size: int, repeats: int) -> None:
         print(f"{name:26s}{threads:9d}{wall:9.2f}{cpu:9.2f}{peak:9.0f}")
 
 
-def compare_with_plain(size: int) -> None:
-    """Whole runs: ours before and after the plain one, stage by stage."""
+def compare_with_plain(size: int, pairs: int) -> None:
+    """Whole runs, ours and the plain one taking turns; the medians, stage by stage."""
     halves = ball_halves(size)
     density = np.float32(0.5) * (halves[0] + halves[1])
-    runs, result = [], None
+    spent: dict[str, float] = {}
     for name in {name for names, _ in STAGES.values() for name in names}:
-        setattr(resmap, name, timed(spent := globals().setdefault("SPENT", {}), name))
-    for turn in range(REPEATS + 1):
-        if turn == REPEATS // 2 + 1:
-            start = time.process_time()
-            plain = plain_local_resolution((density,), 1.0, published=True)
-            plain_total = time.process_time() - start
-            continue
+        setattr(resmap, name, timed(spent, name))
+    runs, plain_runs = [], []
+    for turn in range(2 * pairs + 1):
         spent.clear()
         start = time.process_time()
-        result = resmap.local_resolution((density,), 1.0)
-        runs.append((time.process_time() - start, dict(spent)))
-    total, ours = sorted(runs, key=lambda run: run[0])[len(runs) // 2]
+        if turn % 2:
+            plain = plain_local_resolution((density,), 1.0, published=True)
+            plain_runs.append((time.process_time() - start, plain["spent"]))
+        else:
+            result = resmap.local_resolution((density,), 1.0)
+            runs.append((time.process_time() - start, dict(spent)))
+    print("ours, in order:", " ".join(f"{total:.2f}" for total, _ in runs), "CPU s; plain:",
+          " ".join(f"{total:.1f}" for total, _ in plain_runs))  # fmt: skip
+    (total, ours), (plain_total, theirs) = (
+        sorted(found, key=lambda run: run[0])[len(found) // 2] for found in (runs, plain_runs)
+    )
     same = np.mean(plain["index"] == result.level_index)
     print(f"{size}^3, {result.mask.sum()} voxels in the mask, windows of "
           f"{', '.join(str(2 * level.radius + 1) for level in result.levels)}; "
@@ -133,7 +142,7 @@ def compare_with_plain(size: int) -> None:
     print(f"{'stage':28s}{'plain s':>9s}{'share %':>9s}{'published %':>13s}"
           f"{'here s':>9s}{'share %':>9s}{'ratio':>8s}")  # fmt: skip
     rows = [
-        (title, plain["spent"].get(title, 0.0), published, sum(ours.get(n, 0.0) for n in names))
+        (title, theirs.get(title, 0.0), published, sum(ours.get(n, 0.0) for n in names))
         for title, (names, published) in STAGES.items()
     ]
     rest = (plain_total - sum(row[1] for row in rows), total - sum(row[3] for row in rows))
@@ -153,7 +162,8 @@ def main() -> None:
         size, repeats = (*words[1:], 180, REPEATS)[:2] if len(words) != 2 else (words[1], REPEATS)
         compare_engines(int(size), int(repeats))
     else:
-        compare_with_plain(int(words[0]) if words else 180)
+        size, pairs = (*words, 180, REPEATS)[:2] if len(words) != 1 else (words[0], REPEATS)
+        compare_with_plain(int(size), int(pairs))
 
 
 if __name__ == "__main__":

@@ -35,7 +35,11 @@ def settings_page() -> str:
 
 def commands_page() -> str:
     """Return what ``--help`` says of every command and script."""
-    parts = ["# Commands", "Each command and each script says this with `--help`.", "## cryoclarity"]
+    parts = [
+        "# Commands",
+        "Each command and each script says this with `--help`.",
+        "## cryoclarity",
+    ]
     program = str(Path(sys.executable).with_name("cryoclarity"))
     parts += [_help(f"cryoclarity {name}", [program, name]) for name in COMMANDS]
     parts.append("## Scripts")

@@ -44,7 +44,7 @@ def configuration(folder):
             "enhance_1.0": {"network": SCUNET, **TRAIN},
             "enhance_0.5": {"network": SCUNET, **TRAIN},
             "resolution_1.0": {
-                "network": {"name": "unet3d", "channels": [2, 2, 2, 2, 2]},
+                "network": {"name": "bands", "channels": [2, 2, 2]},
                 "batch_size": 2,
                 "steps": 2,
                 "warmup_steps": 1,

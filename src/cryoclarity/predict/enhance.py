@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Iterator
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 
 import numpy as np
 
@@ -12,6 +12,7 @@ from cryoclarity.density.masks import automatic_mask, soft_edge, suggest_contour
 from cryoclarity.density.normalise import PERCENTILE, percentile_scale, scale_to_unit
 from cryoclarity.density.radial import apply_radial_filter
 from cryoclarity.density.resample import resample, resample_linear
+from cryoclarity.density.shift import coarse_shift
 from cryoclarity.errors import InputError
 from cryoclarity.grid import Grid, Volume
 from cryoclarity.predict.amplitude import Amplitude, apply_amplitude, fit_amplitude
@@ -44,6 +45,7 @@ LOGGER = logging.getLogger(__name__)
 # A box is empty when its maximum is at most this share of the map's scale. Resampling leaves
 # ripples of this size far from the molecule, and the network's normalisation would blow them up.
 EMPTY_SHARE = 1e-3
+SMALLEST_SHIFT, LARGEST_SHIFT = 0.002, 0.5  # voxels
 
 
 @dataclass(frozen=True)
@@ -104,13 +106,15 @@ def enhance(
         trust = _judge(runner, work, prediction, halves, volume.grid, tiling, settings)
         del halves
     grid, soft, scale = work.grid, work.soft, work.scale
+    moved = coarse_shift(work.density, prediction)
     del work
-    result = resample(prediction, grid, volume.grid, overwrite=True)
+    result = resample(prediction, put_back(grid, moved), volume.grid, overwrite=True)
     del prediction
     outer = None if soft is None else resample_linear(soft, grid, volume.grid)
     del soft
     facts = run_facts(model, settings, tiling, count, grid) | {
         "input_scale": scale,
+        "shift_taken_back_a": float(np.linalg.norm(moved * grid.voxel_size_zyx)),
         "mask": None if region is None else region.facts(),
         "trust": None if trust is None else trust.facts,
     }
@@ -120,6 +124,27 @@ def enhance(
         maps["trust"] = resample_linear(trust.density, grid, volume.grid)
         maps["trust"] *= np.float32(1 / FULL) if outer is None else outer * np.float32(1 / FULL)
     return Prediction(result, facts, warnings, maps, trust)
+
+
+def put_back(grid: Grid, moved: np.ndarray) -> Grid:
+    """Return the grid of a prediction, with the shift that the network gave it taken back.
+
+    A network trained for a short time shifts a map by some hundredths of a voxel. More than half
+    a voxel is no shift but another map, and is left alone.
+
+    Parameters
+    ----------
+    grid : Grid
+    moved : (3,) float
+        Voxels along z, y, x.
+    """
+    if np.abs(moved).max() < SMALLEST_SHIFT:
+        return grid  # on the input's own grid nothing is interpolated then
+    if np.abs(moved).max() > LARGEST_SHIFT:
+        LOGGER.warning("the prediction lies %s voxels from the input: left there", moved.round(2))
+        return grid
+    origin = np.asarray(grid.origin) - moved[::-1] * grid.voxel_size
+    return replace(grid, origin=tuple(float(x) for x in origin))
 
 
 def _finish(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -14,6 +15,7 @@ from cryoclarity.grid import Grid
 from cryoclarity.io.files import read_json, sha256_of
 from cryoclarity.train.weights import CARD, WEIGHTS, load_weights
 
+LOGGER = logging.getLogger(__name__)
 NORMALISATIONS = {"enhance": "percentile", "resolution": "solvent"}
 
 
@@ -69,11 +71,20 @@ def dataset_for(task: str, grid: Grid) -> str:
 
 
 def weights_path(path: str | Path, task: str, grid: Grid) -> Path:
-    """Return the weights within what the user named: a file, a folder, or a folder of folders."""
+    """Return the weights within what the user named: a file, a folder, or a folder of folders.
+
+    Where a folder of folders has no network for fine voxels, the one of 1 angstrom serves.
+    """
     path = Path(path)
-    inner = path / dataset_for(task, grid)
-    if path.is_dir() and not (path / CARD).exists() and inner.is_dir():
-        return inner
+    if path.is_dir() and not (path / CARD).exists():
+        wanted = dataset_for(task, grid)
+        for inner in (path / wanted, path / f"{task}_1.0"):
+            if inner.is_dir():
+                if inner.name != wanted:
+                    LOGGER.warning(
+                        "no %s network: %s limits the result to 2 angstrom", wanted, inner.name
+                    )
+                return inner
     return path
 
 

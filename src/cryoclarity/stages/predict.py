@@ -269,10 +269,9 @@ def run_entry(job: EntryJob) -> dict[str, float | int] | None:
         write_map(job.folder / name, volume.with_density(density), label=label)
     record = {"outcome": prediction.facts, "warnings": [list(w) for w in prediction.warnings]}
     write_json(record_path(job.folder / OUTPUTS[task]), record)
-    return {
-        "boxes": prediction.facts["boxes"],
-        "boxes_predicted": prediction.facts["boxes_predicted"],
-    }
+    # Networks of band powers answer for a whole map at once.
+    counts = ("boxes", "boxes_predicted")
+    return {key: prediction.facts[key] for key in counts if key in prediction.facts}
 
 
 def _entry_weights(spec: dict, dataset: str) -> Path:
