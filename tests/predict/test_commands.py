@@ -40,10 +40,11 @@ def script(root):
     ("task", "suffix"), [("enhance", "_enhanced"), ("resolution", "_resolution")]
 )
 def test_one_map_gives_all_its_files_in_this_folder(task, suffix, here, weights_folder, capsys):
-    assert main([task, "mine.map.gz", "--weights", str(weights_folder), "--device", "cpu"]) == 0
+    options = ("--weights", str(weights_folder), "--device", "cpu", "--report")
+    assert main([task, "mine.map.gz", *options]) == 0
     stem = f"mine{suffix}"
     names = {path.name for path in here.iterdir()} - {"mine.map.gz"}
-    endings = [".mrc", ".json", ".png", ".cxc"] + ["_trust.mrc"] * (task == "enhance")
+    endings = [".mrc", ".json", ".png", ".cxc", ".html"] + ["_trust.mrc"] * (task == "enhance")
     assert names == {f"{stem}{end}" for end in endings}
     assert (here / f"{stem}.png").read_bytes()[:4] == b"\x89PNG"
     commands = (here / f"{stem}.cxc").read_text()
@@ -52,6 +53,9 @@ def test_one_map_gives_all_its_files_in_this_folder(task, suffix, here, weights_
     assert f"{stem}.mrc" in capsys.readouterr().out
     record = json.loads((here / f"{stem}.json").read_text())
     assert record["inputs"]["map"]["name"] == "mine.map.gz"
+    page = (here / f"{stem}.html").read_text()
+    assert page.count('class="viewer"') == 1 and f'href="{stem}.cxc"' in page
+    assert ("Did it move my map?" in page) is (task == "enhance")
 
 
 def test_without_weights_it_says_what_to_do(capsys):

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from cryoclarity import __version__
+from cryoclarity.cli.map_report import write_map_report
 from cryoclarity.cli.predict_options import (
     estimate_line,
     inputs_and_options,
@@ -58,6 +59,9 @@ def map_command(task: str, argv: list[str] | None) -> int:
         type=Path,
         help=f"map to write (default: <stem>{SUFFIXES[task]}.mrc in this folder); with a table "
         "the folder",
+    )
+    parser.add_argument(
+        "--report", action="store_true", help="also write a page with all planes, HTML"
     )
     prediction_arguments(parser, trust=task == "enhance")
     return script_main(parser, lambda arguments: _run(task, arguments), argv)
@@ -115,9 +119,7 @@ def _one(task: str, arguments: argparse.Namespace, weights: Path, out: Path) -> 
     outcome = run_files(inputs, options, out)
     shown = inputs.map or inputs.half_maps[0]
     extra = {companion(out, f"_{name}.mrc"): density for name, density in outcome.maps.items()}
-    caption = (
-        f"{PAGE[task]}\n{weights.name}, weights {outcome.facts['weights_sha256'][:12]}: {PURPOSE}"
-    )
+    caption = f"{PAGE[task]}\nweights {outcome.facts['weights_sha256'][:12]}: {PURPOSE}"
     page = _page(task, shown, out, outcome)
     save_map_page(companion(out, ".png"), page, outcome.before.grid.voxel_size_zyx, caption)
     write_text(companion(out, ".cxc"), _script(task, shown, out, outcome, list(extra)))
@@ -126,7 +128,12 @@ def _one(task: str, arguments: argparse.Namespace, weights: Path, out: Path) -> 
         print(f"{path}  {EXTRA[path.stem.rsplit('_', 1)[1]]}")
     if options.settings["trust"] and inputs.model:
         print(f"{companion(out, '_residues.tsv')}  trust per residue")
-    for suffix, text in ((".png", "picture"), (".cxc", "ChimeraX script"), (".json", "record")):
+    companions = {".png": "picture", ".cxc": "ChimeraX script", ".json": "record"}
+    if arguments.report:
+        links = {text: companion(out, suffix).name for suffix, text in companions.items()}
+        write_map_report(companion(out, ".html"), task, shown.name, outcome, links)
+        companions[".html"] = "page with all planes"
+    for suffix, text in companions.items():
         print(f"{companion(out, suffix)}  {text}")
     print(f"weights: {weights}, sha256 {outcome.facts['weights_sha256'][:12]}")
 

@@ -78,10 +78,9 @@ def save_map_page(
 
 def _draw_row(figure: Figure, axes: list, row: MapRow, voxel_size_zyx) -> None:
     images = central_slices(row.density)
-    # One scale per row, so that the three planes of a map can be compared.
-    low, high = row.limits or np.percentile(np.concatenate([i.ravel() for i in images]), CONTRAST)
-    high = max(high, low + 1e-30)
     shown = [None] * 3 if row.where is None else central_slices(row.where)
+    low, high = row.limits or _contrast(images, shown)
+    high = max(high, low + 1e-30)
     for number, (axis, image, where) in enumerate(zip(axes, images, shown, strict=True)):
         # What is seen of plane z are y (up) and x (right), and so on.
         up, right = (v for k, v in enumerate(voxel_size_zyx) if k != number)
@@ -99,6 +98,14 @@ def _draw_row(figure: Figure, axes: list, row: MapRow, voxel_size_zyx) -> None:
         axis.set_yticks([])
         _scale_bar(axis, extent[1], extent[3])
     figure.colorbar(drawn, ax=axes, shrink=0.8).ax.tick_params(labelsize=7)
+
+
+def _contrast(images: list[np.ndarray], shown: list) -> tuple[float, float]:
+    """Return one scale for the three planes of a map, from what is drawn of them."""
+    pairs = zip(images, shown, strict=True)
+    drawn = [i.ravel() if where is None else i[where] for i, where in pairs]
+    values = np.concatenate(drawn)
+    return tuple(np.percentile(values, CONTRAST)) if values.size else (0.0, 1.0)
 
 
 def _scale_bar(axis, width: float, height: float) -> None:
