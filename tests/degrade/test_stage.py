@@ -13,6 +13,7 @@ from cryoclarity.errors import ConfigError, IntegrityError
 from cryoclarity.io.files import read_json, sha256_of
 from cryoclarity.io.maps import read_map
 from cryoclarity.io.model import read_atoms, write_mmcif
+from cryoclarity.io.shards import ShardReader
 from cryoclarity.io.tables import read_table
 from cryoclarity.stages import degrade, index, shards
 from cryoclarity.stages.batch import Batch, run_batch
@@ -93,6 +94,9 @@ def test_boxes_are_cut_from_simulated_entries_as_from_measured_ones(task, table,
     results = run_batch(cut, shards.run_entry)
     assert [row["status"] for row in results] == ["ok", "ok"], results
     inputs = index.IndexInputs([table], [made.manifest], [cut.manifest])
+    for row in rows:
+        boxes = ShardReader(tmp_path / "shards_manifest/entries" / row["emdb_id"] / f"{dataset}.h5")
+        assert (boxes.attrs["source"], boxes.attrs["engine"]) == ("simulated", "truth")
     counts = index.run_files(dataset, inputs, tmp_path / "i.tsv", tmp_path / "leaks.tsv")
     assert counts["shards"] == 2 and counts["boxes"] > 1
     entries = [row for row in read_table(tmp_path / "i.tsv") if row["emdb_id"].startswith("SIM-")]

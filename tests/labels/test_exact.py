@@ -134,3 +134,17 @@ def test_labels_follow_those_of_the_parity_engine(halves) -> None:
     parity = local_resolution(halves, 1.1, ResmapParameters(max_res=5.0, step_res=0.5))
     both = (exact.codes == 1) & (parity.codes == 1)
     assert spearmanr(exact.resolution[both], parity.resolution[both])[0] > 0.85
+
+
+def test_density_cut_off_at_a_face_gives_no_more_fine_labels_there() -> None:
+    pair = half_maps(n=60, seed=5, vx=1.0, R=18, bands=[4.5], c=3.0, colour=30.0, sigma=0.1)
+    cut = tuple(np.ascontiguousarray(half[28:]) for half in pair)
+    result = exact_resolution(cut, (1.0,) * 3)
+    finest = result.levels[0].resolution + 0.1
+    shares = [
+        np.mean(plane[code == 1] < finest)
+        for plane, code in zip(result.resolution[:12], result.codes[:12], strict=True)
+        if np.any(code == 1)
+    ]
+    assert len(shares) >= 6
+    assert shares[0] < 1.2 * np.mean(shares[1:])

@@ -147,3 +147,16 @@ def test_a_smooth_halo_is_no_particle() -> None:
     mask = density_mask((rod + halo + noise).astype(np.float32))
     assert mask[radius < 7].mean() > 0.9
     assert mask[radius > 15].mean() < 0.02
+
+
+@pytest.mark.parametrize("strength", [0.2, 0.5])
+def test_the_foot_of_a_halo_is_left_out_where_it_touches_the_particle(strength: float) -> None:
+    half_1, half_2 = half_maps(
+        n=72, seed=2, vx=1.0, R=14, bands=[3.0, 5.0], c=1.0, colour=1.0, sigma=0.1
+    )
+    axis = np.arange(72) - 35.5
+    radius = np.sqrt(axis[:, None, None] ** 2 + axis[:, None] ** 2 + axis**2)
+    plateau = strength / ((1 + np.exp(radius - 26)) * (1 + np.exp(17 - radius)))
+    mask = density_mask((0.5 * (half_1 + half_2) + plateau).astype(np.float32))
+    assert mask[radius < 14].mean() > 0.95
+    assert mask[(radius > 21) & (radius < 25)].mean() < 0.01

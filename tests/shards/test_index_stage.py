@@ -155,6 +155,29 @@ def test_kin_in_two_splits_stop_the_run(results, how):
     assert any(row["across"] == "yes" for row in read_table("leaks.tsv"))
 
 
+def test_one_entry_stays_of_those_with_the_same_map(results):
+    """The later one goes although it stands in another split, which would stop the run."""
+    for name in ("EMD-1001", "EMD-1003"):
+        record = {"files": {"map": {"content_sha256": "twin"}}}
+        write_json(Path("results/fetch/entries", name, "provenance.json"), record)
+    with pytest.raises(ConfigError):
+        run_files(DATASET, results, "index.tsv", "leaks.tsv")
+    run_files(DATASET, results, "index.tsv", "leaks.tsv", one_per_map=True)
+    names = {row["emdb_id"] for row in read_table("index.tsv")}
+    assert "EMD-1001" in names and "EMD-1003" not in names
+    _, comments = read_table_with_comments("leaks.tsv")
+    assert "EMD-1003 left out: SEL_F22_DUPLICATE_DATA, same map as EMD-1001" in comments
+
+
+def test_a_held_out_set_has_its_own_rows(results):
+    table = read_table(results.rows[0])
+    table[1]["split"] = "held_out_mine"
+    write_table(results.rows[0], table, list(table[0]))
+    run_files(DATASET, results, "index.tsv", "leaks.tsv")
+    split = {row["emdb_id"]: row["split"] for row in read_table("index.tsv")}
+    assert split["EMD-1002"] == "held_out_mine"
+
+
 def test_kin_that_were_never_fetched_do_not_count(results):
     copy_model("EMD-1001", "EMD-1005")
     run_files(DATASET, results, "index.tsv", "leaks.tsv")

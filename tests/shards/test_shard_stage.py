@@ -232,13 +232,15 @@ def labelled(tmp_path):
 
 def test_resampled_labels_are_levels_and_nothing_else(labelled, tmp_path):
     levels = [{"resolution": 3.0}, {"resolution": 7.0}]
-    (tmp_path / "l.json").write_text(json.dumps({"detail": {"levels": levels}}))
+    record = {"detail": {"levels": levels}, "source": "half_maps", "engine": "fsc"}
+    (tmp_path / "l.json").write_text(json.dumps(record))
     settings = ShardSettings("resolution_1.0", 16, 8, min_labelled_share=0.1)
     facts = run_files(labelled, tmp_path / "s.h5", settings, IDENTITY)
     reader = ShardReader(tmp_path / "s.h5")
     boxes = [reader.read(k) for k in range(len(reader))]
     target = np.stack([box["target"] for box in boxes])
     mask = np.stack([box["mask"] for box in boxes])
+    assert (reader.attrs["source"], reader.attrs["engine"]) == ("half_maps", "fsc")
     assert set(np.unique(target[mask == 1])) == {3.0, 4.0, 5.5}
     assert set(np.unique(target[mask == 2])) == {7.0}
     assert set(np.unique(target[mask == 0])) == {0.0}
@@ -324,8 +326,8 @@ def test_coarse_voxels_are_skipped_for_the_fine_data_set(pair, tmp_path):
 
 
 def test_the_fine_data_set_is_for_the_maps_that_its_network_serves():
-    from cryoclarity.predict.model import dataset_for
     from cryoclarity.density.resample import FINE_TOLERANCE, FINE_VOXEL
+    from cryoclarity.predict.model import dataset_for
 
     for voxel in (0.79, 0.7985, 0.7995, 0.8, 0.9):
         served = dataset_for("enhance", Grid((4, 4, 4), (1.0, voxel, 1.0))) == "enhance_0.5"

@@ -45,6 +45,7 @@ CLIFF = 100.0
 """Fall of power across a tenth of the frequency that marks a low-pass filter."""
 _CLIFF_WIDTH = 0.06
 _LEFT = 0.005
+_RINGING = 3
 _MOST_ANISOTROPY = 1.02
 
 
@@ -309,11 +310,16 @@ class _LevelTest:
 def _only_fitting(
     left: np.ndarray, start: tuple[int, ...], shape: tuple[int, int, int], radius: int
 ) -> None:
-    """Take out voxels nearer to a face of the whole box than the window's radius."""
+    """Take out voxels whose window reaches a face of the whole box, or nearly.
+
+    Filters wrap round the box: density that is cut off at a face rings there, which passes for
+    detail.
+    """
+    margin = radius + _RINGING
     for axis, (first, edge) in enumerate(zip(start, shape, strict=True)):
         along = np.moveaxis(left, axis, 0)
-        along[: max(0, radius - first)] = False
-        along[max(0, edge - radius - first) :] = False
+        along[: max(0, margin - first)] = False
+        along[max(0, edge - margin - first) :] = False
 
 
 def _ended(inside: np.ndarray) -> Callable[[ExactLevel], str | None]:

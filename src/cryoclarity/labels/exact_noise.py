@@ -129,10 +129,17 @@ def whiten(
     Raises
     ------
     InputError
-        VAL_CONSTANT where there is no noise.
+        LABEL_NO_NOISE_BLOCKS where the mask fills the box of a single map, VAL_CONSTANT where the
+        background is constant.
     """
     if difference is None:
         grown = ndimage.maximum_filter(mask.view(np.uint8), size=7)
+        if grown.all():
+            raise InputError(
+                "the particle mask leaves no background for the noise",
+                code="LABEL_NO_NOISE_BLOCKS",
+                remedy="give half maps, a mask of the particle, or a larger box",
+            )
         width = [BLUR_SHARE * edge for edge in density.shape]
         weight = gaussian_blur((grown == 0).astype(np.float32), width, spectrum.threads)
         source = spectrum.forward(density * weight)

@@ -16,7 +16,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from cryoclarity.errors import InputError
+from cryoclarity.errors import ConfigError, InputError
 from cryoclarity.labels.banded import in_threads
 from cryoclarity.labels.levels import FAILED, LABELLED, OUTSIDE
 from cryoclarity.labels.local_fsc_scan import ArrayEngine, BandScan
@@ -26,6 +26,10 @@ __all__ = ["LocalFscParameters", "LocalFscResult", "global_fsc", "local_fsc"]
 
 WINDOW_VOXELS = 3.5
 WINDOW_PER_RESOLUTION = 1.0
+MOST_WINDOW = 1 / 8
+"""Chosen window as a share of the shortest edge: it reaches 4.5 of its widths to either side."""
+MOST_THRESHOLD = 0.9
+"""Bands in which noise alone could reach more hold too few samples to be judged by."""
 COARSEST = 15.0
 NULL_WIDTHS = 1.645
 """One-sided 95 % point of the normal distribution."""
@@ -41,8 +45,10 @@ class LocalFscParameters:
 
     threshold : correlation at which resolution is read off, 0.5 or 0.143 by custom.
     window : standard deviation of the Gaussian window in angstrom; 0 takes the larger of 3.5
-        voxels and the resolution of the whole map.
-    coarsest : angstrom, the first band; voxels that fail there are worse than every level.
+        voxels and the resolution of the whole map, within an eighth of the shortest edge.
+    coarsest : angstrom, the first band, if the window holds samples enough there; voxels that
+        fail in the first band are worse than every level.
+    finest : angstrom, no value is below it; 0 takes the Nyquist limit.
     randomise : subtract what a correlation of phase-randomised half maps shows (Chen et al.,
         Ultramicroscopy 135:24, 2013).
     seed : of the random phases.
@@ -52,6 +58,7 @@ class LocalFscParameters:
     threshold: float = 0.5
     window: float = 0.0
     coarsest: float = COARSEST
+    finest: float = 0.0
     randomise: bool = False
     seed: int = 0
     threads: int = 1
@@ -173,7 +180,9 @@ def local_fsc(
     Raises
     ------
     InputError
-        LABEL_HALVES_DIFFER, PAIR_HALF_SAME.
+        LABEL_HALVES_DIFFER, LABEL_LEVEL_RANGE, PAIR_HALF_SAME.
+    ConfigError
+        A window wider than half of the box.
     """
     parameters = parameters or LocalFscParameters()
     threads = parameters.threads
@@ -188,15 +197,16 @@ def local_fsc(
     )
     limit = 0.5 / max(voxel_size)
     overall = _first_below(frequencies, curve, GLOBAL_THRESHOLD, limit)
-    window = parameters.window or max(
-        WINDOW_VOXELS * max(voxel_size), WINDOW_PER_RESOLUTION / overall
-    )
+    window = _window(parameters, first.shape, voxel_size, overall)
     start = _first_below(frequencies, curve, RANDOMISE_BELOW, math.inf)
     # The square root of the weights is the window that an FSC would multiply in; bands narrower
     # than its transform would only repeat each other.
     width = 1 / (2 * math.pi * math.sqrt(2) * window)
+    if parameters.finest:
+        limit = min(limit, 1 / parameters.finest)
     bands = _bands(parameters, limit, width)
     thresholds = _thresholds(shells, bands, width, window, voxel_size, parameters.threshold)
+    bands, thresholds = _judged(bands, thresholds, parameters.threshold)
     pairs = [transforms]
     if parameters.randomise:
         pairs.append(_randomised(engine, transforms, shells, start, first.shape, parameters.seed))
@@ -227,9 +237,42 @@ def _inside(first: np.ndarray, second: np.ndarray, threads: int) -> np.ndarray:
     return density_mask(half * (first + second), half * (first - second), threads)
 
 
+def _window(parameters: LocalFscParameters, shape, voxel_size, overall: float) -> float:
+    """Standard deviation of the window in angstrom; `overall` is the map's own limit in 1/A."""
+    edge = min(n * v for n, v in zip(shape, voxel_size, strict=True))
+    if not parameters.window:
+        least = WINDOW_VOXELS * max(voxel_size)
+        return max(least, min(WINDOW_PER_RESOLUTION / overall, MOST_WINDOW * edge))
+    if parameters.window > edge / 2:
+        raise ConfigError(
+            f"the window is {parameters.window:g} A wide, the box {edge:g} A",
+            remedy="a window of 3 to 10 voxels is local",
+        )
+    return parameters.window
+
+
+def _judged(bands: np.ndarray, thresholds: np.ndarray, threshold: float):
+    """Bands and thresholds from the first band on that noise alone does not pass."""
+    usable = thresholds <= max(MOST_THRESHOLD, threshold)
+    if not usable.any():
+        raise InputError(
+            f"no band from {1 / bands[0]:.2f} to {1 / bands[-1]:.2f} A holds samples enough",
+            code="LABEL_LEVEL_RANGE",
+            remedy="widen the window",
+        )
+    first = int(np.argmax(usable))
+    return bands[first:], thresholds[first:]
+
+
 def _bands(parameters: LocalFscParameters, limit: float, width: float) -> np.ndarray:
     """Middle frequencies of the bands, half a width apart."""
     lowest = 1 / parameters.coarsest
+    if lowest >= limit:
+        raise InputError(
+            f"the finest level is {1 / limit:.2f} A, the coarsest {parameters.coarsest:.2f} A",
+            code="LABEL_LEVEL_RANGE",
+            remedy="lower the first level or raise the last",
+        )
     count = max(3, math.ceil((limit - lowest) / (0.5 * width)))
     return lowest + (limit - lowest) * np.arange(count) / count
 

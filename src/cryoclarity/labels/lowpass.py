@@ -63,7 +63,9 @@ def detect_low_pass(density: np.ndarray, threads: int = 1) -> LowPass:
     else:
         spectrum = radial_spectrum(density, threads)
     slope = np.diff(np.log(spectrum))
-    peaks = find_peaks_cwt(-slope, np.arange(1, 10), min_snr=2)
+    # A spectrum that is flat but for rounding has ridges without noise beside them.
+    with np.errstate(divide="ignore", invalid="ignore"):
+        peaks = find_peaks_cwt(-slope, np.arange(1, 10), min_snr=2)
     if len(peaks) == 0:
         return LowPass(0.0, 0.0, spectrum)
     peak = int(np.max(peaks))

@@ -21,6 +21,7 @@ STRUCTURE = 2.0
 _LEAST_WIDTH = 2.0
 _STRONGEST = 0.99
 _SHARE = 1 / 3
+_FAINT = 1 / 4
 _MAD_TO_DEVIATION = 1.4826
 
 
@@ -60,7 +61,8 @@ def _near_structure(
 
     Structure is where the local deviation of the density from its blur is twice that of the
     background and a third of its strongest value; the mask keeps what it reaches within three
-    widths.
+    widths, and of that what has at least a quarter of the strongest deviation or twice the
+    background's, whichever is less.
     """
     widths = [max(_LEAST_WIDTH, value) for value in width]
     power = gaussian_blur(np.square(detail, out=detail), [1.5 * w for w in widths], threads)
@@ -75,7 +77,9 @@ def _near_structure(
     seeds = mask & (power > np.float32(max(least, strongest * _SHARE**2)))
     # Step by step inside the mask, so that the halo across a gap is not reached.
     steps = math.ceil(3 * max(widths))
-    return ndimage.binary_dilation(seeds, np.ones((3, 3, 3)), steps, mask=mask)
+    reached = ndimage.binary_dilation(seeds, np.ones((3, 3, 3)), steps, mask=mask)
+    # The foot of a halo is near the particle, but as smooth as the rest of it.
+    return reached & (power > np.float32(min(least, strongest * _FAINT**2)))
 
 
 def inscribed_ellipsoid(shape: tuple[int, int, int], margin: float) -> np.ndarray:

@@ -101,6 +101,8 @@ def check_settings(settings: LabelSettings, maps: int = 1) -> None:
             raise ConfigError(f"{name} is {getattr(parameters, name):g} A, must not be negative")
     if settings.voxel_size is not None and not 0 < settings.voxel_size < math.inf:
         raise ConfigError(f"voxel size is {settings.voxel_size:g} A, must be positive")
+    if settings.threads < 1:
+        raise ConfigError(f"threads are {settings.threads}, must be at least 1")
     if not settings.seconds > 0:
         raise ConfigError(f"time limit is {settings.seconds:g} s, must be positive")
     if not 0 < settings.fsc_threshold < 1:
@@ -226,6 +228,7 @@ def _fsc(maps, grid: Grid, settings: LabelSettings, mask) -> EngineLabels:
         threshold=settings.fsc_threshold,
         window=settings.fsc_window,
         coarsest=settings.parameters.max_res or LocalFscParameters.coarsest,
+        finest=settings.parameters.min_res,
         randomise=settings.randomise,
         threads=settings.threads,
     )
@@ -248,7 +251,7 @@ def _fsc(maps, grid: Grid, settings: LabelSettings, mask) -> EngineLabels:
         "global_resolution_0.143": result.global_resolution,
         "voxels_at_the_limit": result.at_limit,
         "zero_share_of_box": result.zero_box_share,
-        "min_res": 2 * max(grid.voxel_size),
+        "min_res": max(settings.parameters.min_res, 2 * max(grid.voxel_size)),
         "max_res": bands[-1]["resolution"],
         "levels": bands,
     }

@@ -95,6 +95,10 @@ def run_files(
     findings = judge(labels.summary, LabelGates())
     for finding in findings:
         LOGGER.warning("%s: %s", _warning_code(finding), finding.message)
+    if settings.engine in ("resmap", "resmap-binary"):
+        for code, text in labels.volume.warnings:
+            if code == "W_ANISOTROPIC":
+                LOGGER.warning("%s: %s, ResMap takes that along x", code, text)
     record = _write(Path(out), labels, inputs, settings, findings, None)
     if figure:
         draw(out, labels.volume.density, inputs.maps[0])
@@ -186,10 +190,7 @@ def _read(inputs: LabelInputs, voxel_size: float | None) -> tuple[list[Volume], 
     first = volumes[0].grid
     mask = None
     if inputs.mask is not None:
-        # Only its voxels count: masks without a cell, and masks of the whole box, are common.
-        mask = read_map(inputs.mask, voxel_size=first.voxel_size, constant_ok=True)
-        if not mask.density.any():
-            raise InputError("the mask is empty", code="VAL_CONSTANT", file=inputs.mask)
+        mask = _read_mask(inputs.mask, volumes[0])
     for path, volume in zip(inputs.maps[1:], volumes[1:], strict=True):
         if not first.same_frame(volume.grid):
             raise InputError(
@@ -201,6 +202,14 @@ def _read(inputs: LabelInputs, voxel_size: float | None) -> tuple[list[Volume], 
         if np.array_equal(volumes[0].density, volume.density):
             raise InputError("both half maps are the same data", code="PAIR_HALF_SAME", file=path)
     return volumes, mask
+
+
+def _read_mask(path: str | Path, volume: Volume) -> Volume:
+    """Read a mask of a map. Only its voxels count: masks without a cell are common."""
+    mask = read_map(path, voxel_size=volume.grid.voxel_size, constant_ok=True)
+    if not mask.density.any():
+        raise InputError("the mask is empty", code="VAL_CONSTANT", file=path)
+    return mask
 
 
 def _frame(volume: Volume) -> str:
@@ -217,9 +226,7 @@ def _label(inputs: LabelInputs, settings: LabelSettings) -> _Labels:
     try:
         labels = ENGINES[settings.engine](maps, volumes[0].grid, settings, mask)
     except InputError as error:
-        # The engine works on arrays and knows no file.
-        file = error.file or inputs.maps[0]
-        raise InputError(error.message, code=error.code, file=file, remedy=error.remedy) from error
+        raise _in_file(error, inputs.maps[0]) from error
     summary = summarise(
         labels.resolution,
         labels.codes,
@@ -229,6 +236,12 @@ def _label(inputs: LabelInputs, settings: LabelSettings) -> _Labels:
         level_width=labels.level_width,
     )
     return _Labels(volumes[0], labels.resolution, labels.codes, summary, labels.record)
+
+
+def _in_file(error: InputError, file: str | Path) -> InputError:
+    """The error of an engine, which works on arrays, with the file that it is about."""
+    file = error.file or file
+    return InputError(error.message, code=error.code, file=file, remedy=error.remedy)
 
 
 def import_files(
@@ -246,8 +259,11 @@ def import_files(
     """
     # NaN stands for no answer in some programs, one value all over for none in any.
     volume = read_map(labels, constant_ok=True, nonfinite_ok=True)
-    inside = None if mask is None else read_map(mask).density
-    resolution, codes = import_labels(volume.density, inside)
+    inside = None if mask is None else _read_mask(mask, volume).density
+    try:
+        resolution, codes = import_labels(volume.density, inside)
+    except InputError as error:
+        raise _in_file(error, labels) from error
     summary = summarise(
         resolution,
         codes,

@@ -48,6 +48,7 @@ SPACING = {"enhance_1.0": 1.0, "enhance_0.5": 0.5, "resolution_1.0": 1.0}
 DEFAULT_BOX = {"enhance": (60, 30), "resolution": (16, 16), BANDS: (16, 4)}
 COVERAGE_RADIUS = 4.0  # angstrom around an atom
 IDENTITY = ("emdb_id", "pdb_id", "split", "group")
+ORIGIN = ("source", "engine")
 
 
 @dataclass(frozen=True)
@@ -168,7 +169,7 @@ def run_files(
     selection = boxes.selection
     _require_boxes(selection, inputs.map)
     known = dict(identity or {})
-    identity = {name: known.get(name, "") for name in IDENTITY}
+    identity = {name: known.get(name, "") for name in IDENTITY} | _origin(inputs.record)
     record = sidecar("shards", asdict(settings) | {"contour": inputs.contour}, inputs.files())
     attributes = _attributes(boxes, settings, record) | identity
     if settings.layout == BANDS:
@@ -196,6 +197,12 @@ def run_files(
         },
     )
     return facts
+
+
+def _origin(record: Path | None) -> dict[str, str]:
+    """How labels or target came about: half maps, map or simulated, and by which engine."""
+    facts = read_json(record) if record is not None and record.is_file() else {}
+    return {name: str(facts.get(name, "")) for name in ORIGIN}
 
 
 def _preparation(settings: ShardSettings) -> Callable[..., _Boxes]:
