@@ -18,7 +18,8 @@ import numpy as np
 import torch
 
 from cryoclarity.boxes.tiling import axis_starts
-from cryoclarity.evaluate.metrics import ModelReference, map_metrics
+from cryoclarity.evaluate.metrics import map_metrics
+from cryoclarity.evaluate.reference import ModelReference
 from cryoclarity.io.maps import read_map
 from cryoclarity.io.model import read_atoms
 from cryoclarity.predict.common import PredictSettings, make_runner, make_tiling

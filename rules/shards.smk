@@ -56,10 +56,12 @@ rule index:
         gpu=0,
     params:
         code=CODE["index"],
+        twins="--one-per-map" if PLAN.one_per_map else "",
     shell:
         "python workflow_scripts/index.py --dataset {wildcards.dataset} --rows {input.rows}"
         " --fetch {input.fetch} --manifests {input.manifests}"
-        " --leaks {output.leaks} --out {output.index} > {log} 2>&1 # code {params.code}"
+        " --leaks {output.leaks} {params.twins} --out {output.index}"
+        " > {log} 2>&1 # code {params.code}"
 
 
 rule shards_all:

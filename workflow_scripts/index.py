@@ -26,6 +26,11 @@ def build_parser() -> argparse.ArgumentParser:
         action="store_true",
         help="write the entry table with a computed group column instead of an index",
     )
+    parser.add_argument(
+        "--one-per-map",
+        action="store_true",
+        help="of entries with the same map keep the one of lowest number (filter F22)",
+    )
     parser.add_argument("--out", type=Path, help="table to write")
     return parser
 
@@ -42,7 +47,8 @@ def run(arguments: argparse.Namespace) -> None:
     if arguments.dataset is None:
         raise ConfigError("--dataset is needed for an index")
     leaks = arguments.leaks or arguments.out.with_suffix(".leaks.tsv")
-    run_files(arguments.dataset, inputs, arguments.out, leaks)
+    one_per_map = arguments.one_per_map
+    run_files(arguments.dataset, inputs, arguments.out, leaks, one_per_map=one_per_map)
 
 
 def main(argv: list[str] | None = None) -> int:

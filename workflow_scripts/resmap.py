@@ -52,6 +52,8 @@ def run(arguments: argparse.Namespace) -> None:
     if single + any(halves) + foreign != 1 or (any(halves) and not all(halves)):
         raise ConfigError("give one of --map, --import, or --half1 and --half2")
     if foreign:
+        if arguments.figure:
+            raise ConfigError("--figure draws labels on a density, which --import has not")
         import_files(arguments.foreign, arguments.out, arguments.mask)
         return
     if arguments.step_res is None:

@@ -128,7 +128,7 @@ def test_killed_batches_leave_whole_entries_only(tmp_path):
 
 
 def test_killed_at_random_moments(tmp_path):
-    at_work, right, _ = kill_many_times(tmp_path, 15, seed=1)
+    at_work, right, _ = kill_many_times(tmp_path, 6, seed=1)
     assert at_work > 0 and right > 0
 
 

@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 
 from cryoclarity.errors import ConfigError, InputError
-from cryoclarity.evaluate.metrics import ModelReference, map_metrics
+from cryoclarity.evaluate.metrics import map_metrics
+from cryoclarity.evaluate.reference import ModelReference
 from cryoclarity.grid import Grid
 from cryoclarity.io.maps import read_map
 from cryoclarity.io.model import read_atoms

@@ -74,7 +74,7 @@ steps = st.tuples(*[st.integers(-40, 40)] * 3)
 
 
 @given(dress=dresses, start=steps, stretch=st.tuples(*[st.sampled_from([1.0, 1.1, 1.3])] * 3))
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=20, deadline=None)
 def test_map_and_model_move_together(tmp_path_factory, dress, start, stretch):
     folder = tmp_path_factory.mktemp("frames")
     voxel = tuple(float(np.float32(0.9 * s)) for s in stretch)

@@ -109,6 +109,7 @@ def test_shipping_needs_trained_weights(tmp_path):
 
 def test_the_network_decides_what_the_workflow_cuts(root):
     settings = validated({"entries": "none.tsv"}, root / "schemas/config.schema.yaml")
+    settings["train"]["resolution_1.0"]["network"] = {"name": "unet3d"}
     plain = json.loads(stage_specs(settings)["shards_resolution_1.0"])
     assert "layout" not in plain and plain["stride"] == 16
     settings["train"]["resolution_1.0"]["network"] = {"name": "bands"}

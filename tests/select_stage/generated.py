@@ -101,7 +101,7 @@ class World:
         return json.dumps({"current_status": {"REL": self.released}}).encode()
 
     def document(self, emdb_id: str) -> bytes:
-        return json.dumps(_document(self.by_id[emdb_id])).encode()
+        return json.dumps(document_of(self.by_id[emdb_id])).encode()
 
     def clusters(self) -> bytes:
         return _clusters(self.entries, random.Random(self.seed + 1))
@@ -234,7 +234,7 @@ def _map_block(entry: Entry, name: str) -> dict:
     }
 
 
-def _document(entry: Entry) -> dict:
+def document_of(entry: Entry) -> dict:
     references = [
         {"emdb_id": name, "relationship": {"other": "other EM volume"}} for name in entry.related
     ]

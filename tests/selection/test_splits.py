@@ -195,6 +195,12 @@ def test_held_out_set_takes_pinned_entries_only():
     assert result.counts == {"train": 80, "val": 10, "test": 10, "held_out": 10}
 
 
+@pytest.mark.parametrize("name", ["trian", "held-out", "held_out_", "Test"])
+def test_no_split_is_called_so(name):
+    with pytest.raises(ConfigError, match=name):
+        assigned(families([1] * 20), pinned={"EMD-0001": name})
+
+
 def test_no_entries():
     result = assigned([])
     assert result.split == {} and result.counts == {"train": 0, "val": 0, "test": 0}

@@ -100,11 +100,13 @@ def test_voxels_turn_within_their_blocks(number):
 
 
 def test_the_networks_have_their_own_defaults():
-    settings = settings_from("resolution", {"network": {"name": "bands"}})
+    settings = settings_from("resolution", {})
+    assert settings.network["name"] == "bands"
     assert (settings.batch_size, settings.learning_rate, settings.warmup_steps) == (8, 2e-3, 40)
     given = settings_from("resolution", {"network": {"name": "bands"}, "batch_size": 4})
     assert given.batch_size == 4
-    assert settings_from("resolution", {}).batch_size == 400
+    published = settings_from("resolution", {"network": {"name": "unet3d"}})
+    assert (published.batch_size, published.warmup_steps) == (400, 1000)
 
 
 def test_resume_gives_the_same_bytes(dataset, tmp_path, monkeypatch, stop_after):  # noqa: F811

@@ -54,3 +54,16 @@ def test_missing_columns_are_empty_and_an_entry_is_its_own_group(tmp_path):
     (tmp_path / "t.tsv").write_text("emdb_id\nEMD-5168\n")
     (entry,) = read_entries(tmp_path / "t.tsv")
     assert entry["pdb_id"] == "" and entry["group"] == "EMD-5168"
+
+
+@pytest.mark.parametrize("name", ["train", "", "held_out", "held_out_2026"])
+def test_splits_of_the_table(tmp_path, name):
+    (tmp_path / "t.tsv").write_text(f"emdb_id\tsplit\nEMD-5168\t{name}\n")
+    assert read_entries(tmp_path / "t.tsv")[0]["split"] == name
+
+
+@pytest.mark.parametrize("name", ["trian", "held-out", "held_out_", "Test"])
+def test_a_misspelt_split_is_refused(tmp_path, name):
+    (tmp_path / "t.tsv").write_text(f"emdb_id\tsplit\nEMD-5168\t{name}\n")
+    with pytest.raises(ConfigError, match="line 2: split"):
+        read_entries(tmp_path / "t.tsv")

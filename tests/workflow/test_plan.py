@@ -7,6 +7,8 @@ import pytest
 from cryoclarity.workflow.plan import STAGE_SCRIPTS, make_plan, stage_specs
 from cryoclarity.workflow.settings import validated
 
+SELECTED = {"entries": "results/select/manifest.tsv"}
+
 
 def specs(root, **config):
     settings = validated({"entries": "x.tsv"} | config, root / "schemas" / "config.schema.yaml")
@@ -47,3 +49,27 @@ def test_every_script_is_there_and_every_stage_has_a_hash(root, monkeypatch):
     assert set(plan.code) == set(STAGE_SCRIPTS)
     assert all(len(code) == 16 for code in plan.code.values())
     assert len(set(plan.code.values())) == len(plan.code)
+
+
+def test_fetch_reads_the_documents_that_a_selection_saved(root):
+    asked = {"archive": {"responses": "saved", "api_url": "https://there.invalid/api"}}
+    spec = json.loads(specs(root, **SELECTED, **asked)["fetch"])
+    assert (spec["documents"], spec["api_url"]) == ("saved", "https://there.invalid/api")
+    # One's own folder, and one's own table, come first.
+    own = specs(root, **SELECTED, archive={"documents": "mine"})
+    assert json.loads(own["fetch"])["documents"] == "mine"
+    assert json.loads(specs(root, **asked)["fetch"])["documents"] == ""
+
+
+@pytest.mark.parametrize(
+    ("settings", "wanted"),
+    [
+        (SELECTED, True),
+        ({"entries": "config/demo_entries.tsv"}, False),
+        (SELECTED | {"selection": {"trust_list": True}}, False),
+        (SELECTED | {"selection": {"filters": {"F22_duplicate_data": {"action": "warn"}}}}, False),
+    ],
+)
+def test_one_entry_per_map_is_a_wish_of_the_selection(root, monkeypatch, settings, wanted):
+    monkeypatch.chdir(root)
+    assert make_plan(settings, root).one_per_map is wanted

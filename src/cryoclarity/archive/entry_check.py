@@ -9,6 +9,7 @@ from pathlib import Path
 from cryoclarity.archive.documents import OBSOLETE, RELEASED, facts_of_document
 from cryoclarity.archive.entries import Documents
 from cryoclarity.archive.responses import Responses
+from cryoclarity.archive.search import API
 from cryoclarity.archive.stream_gate import Expected
 from cryoclarity.errors import InputError
 from cryoclarity.io.files import read_json, sha256_of
@@ -63,7 +64,14 @@ def check_status(facts: EntryFacts) -> None:
         raise InputError(message, code="ID_UNRELEASED")
 
 
-def document_at_hand(folder: str | Path, emdb_id: str) -> EntryDocument | None:
+def document_at_hand(
+    folder: str | Path,
+    emdb_id: str,
+    *,
+    api_url: str = API,
+    metadata: str = "api",
+    base_url: str = "",
+) -> EntryDocument | None:
     """Return an entry's document if a folder holds it; nothing is asked for.
 
     Parameters
@@ -71,6 +79,8 @@ def document_at_hand(folder: str | Path, emdb_id: str) -> EntryDocument | None:
     folder : path
         Answers that a selection saved, or documents named ``EMD-N.json``; '' for none.
     emdb_id : str
+    api_url, metadata, base_url
+        Of the selection that asked, see :class:`cryoclarity.archive.entries.Documents`.
 
     Raises
     ------
@@ -83,7 +93,7 @@ def document_at_hand(folder: str | Path, emdb_id: str) -> EntryDocument | None:
     if file.is_file():
         origin = {"url": file.name, "sha256": sha256_of(file), "retrieved_utc": ""}
         return EntryDocument(facts_of_document(read_json(file)), origin)
-    documents = _saved(str(folder))
+    documents = _saved(str(folder), api_url, metadata, base_url)
     url = documents.url(emdb_id)
     if documents.responses.missing([url]):
         return None
@@ -101,5 +111,5 @@ def document_at_hand(folder: str | Path, emdb_id: str) -> EntryDocument | None:
 
 
 @lru_cache(maxsize=1)
-def _saved(folder: str) -> Documents:
-    return Documents(Responses(folder, offline=True))
+def _saved(folder: str, api_url: str, metadata: str, base_url: str) -> Documents:
+    return Documents(Responses(folder, offline=True), api_url, metadata, base_url)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import http.client
 import math
+import socket
 import threading
 import time
 from collections import deque
@@ -15,16 +16,22 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
+from urllib.parse import urljoin, urlsplit
 
 import requests
 import urllib3
 
 from cryoclarity import __version__
+from cryoclarity.archive.alarms import ALARMS
 from cryoclarity.errors import InputError
 
 BLOCK = 1 << 16
 CONNECT_TIMEOUT = 10.0
 MAX_REDIRECTS = 5
+REDIRECTS = frozenset({301, 302, 303, 307, 308})
+# The headers of one answer may take so many times as long as one read.
+HEADER_PATIENCE = 2.0
+LARGEST_LENGTH = 1 << 46  # 64 TiB: more is no size, and no reason to call a disk full
 LONGEST_PAUSE = 600.0
 NOT_FOUND = frozenset({404, 410})
 FORBIDDEN = frozenset({401, 403, 451})
@@ -172,18 +179,31 @@ class Client:
         accepted: frozenset[int],
         content: bytes | None = None,
     ) -> Answer:
-        timeout = (CONNECT_TIMEOUT, self.limits.timeout_s)
-        try:
-            response = self._session().request(
-                method, url, data=content, headers=headers, stream=True, timeout=timeout
-            )
-        except requests.exceptions.RequestException as error:
-            raise _connection_error(error, url, self.limits.timeout_s) from error
+        response = self._follow(method, url, headers, content)
         try:
             return _judge(response, url, accepted)
         except NetworkError:
             response.close()
             raise
+
+    def _follow(
+        self, method: str, url: str, headers: Mapping[str, str] | None, content: bytes | None
+    ) -> requests.Response:
+        """Ask, and ask again where a redirect points; nothing of a redirect's body is read."""
+        timeout = (CONNECT_TIMEOUT, self.limits.timeout_s)
+        place = url
+        for _ in range(MAX_REDIRECTS + 1):
+            try:
+                response = self._session().request(
+                    method, place, data=content, headers=headers, stream=True, timeout=timeout
+                )
+            except requests.exceptions.RequestException as error:
+                raise _connection_error(error, place, self.limits.timeout_s) from error
+            if response.status_code not in REDIRECTS:
+                return response
+            response.close()
+            place = _next_place(response, url, method)
+        raise NetworkError(f"{url}: redirect loop or too many", code="NET_REDIRECT")
 
     def body(self, answer: Answer, ends: float = math.inf) -> Iterator[bytes]:
         """Yield the raw bytes of an answer packet by packet, and close it.
@@ -204,17 +224,22 @@ class Client:
         ends = min(ends, started + self.limits.deadline_of(answer.length))
         rate = _Rate(self.limits.rate_window_s, started)
         received = 0
+        raw = answer.response.raw
         try:
-            # read1 returns what one packet brought: a slow drip reaches the clock below.
-            while block := answer.response.raw.read1(BLOCK, decode_content=False):
-                yield block
-                received += len(block)
-                now = time.monotonic()
-                if now > ends:
-                    message = f"{answer.url}: {received} bytes in {now - started:.0f} s"
-                    raise NetworkError(message, code="NET_DEADLINE")
-                self._check_rate(rate.update(now, len(block)), answer.url)
+            # The size of a chunk may drip for ever within one read, which no clock below sees.
+            with ALARMS.set(max(ends - started, 0.0), raw.shutdown):
+                # read1 returns what one packet brought: a slow drip reaches the clock below.
+                while block := raw.read1(BLOCK, decode_content=False):
+                    yield block
+                    received += len(block)
+                    now = time.monotonic()
+                    if now > ends:
+                        raise _too_late(answer.url, received, now - started)
+                    self._check_rate(rate.update(now, len(block)), answer.url)
         except urllib3.exceptions.HTTPError as error:
+            now = time.monotonic()
+            if now > ends:
+                raise _too_late(answer.url, received, now - started) from error
             raise _body_error(error, answer.url, self.limits.timeout_s) from error
         finally:
             answer.response.close()
@@ -226,10 +251,9 @@ class Client:
         """One session per thread: they are not made to be shared."""
         session = getattr(self._own, "session", None)
         if session is None:
-            session = requests.Session()
-            session.max_redirects = MAX_REDIRECTS
+            session = _Session()
             for scheme in ("https://", "http://"):
-                session.mount(scheme, requests.adapters.HTTPAdapter(max_retries=0))
+                session.mount(scheme, _Adapter(max_retries=0))
             session.headers.update(
                 {"User-Agent": f"cryoclarity/{__version__}", "Accept-Encoding": "identity"}
             )
@@ -242,6 +266,61 @@ class Client:
         if rate < self.limits.least_rate:
             message = f"{url}: {rate:.0f} B/s is below {self.limits.least_rate:.0f}"
             raise NetworkError(message, code="NET_SLOW")
+
+
+class _HeaderClock:
+    """A connection that gives up on headers that come forever, byte by byte.
+
+    Each byte resets the time-out of a read, so that only a clock beside it sees the whole.
+    """
+
+    def getresponse(self, *args, **kwargs):
+        """Wait for status line and headers, not longer than the patience with them."""
+        late = threading.Event()
+        line = self.sock
+
+        def hang_up() -> None:
+            late.set()
+            socket.socket.shutdown(line, socket.SHUT_RDWR)
+
+        try:
+            with ALARMS.set(HEADER_PATIENCE * self.timeout, hang_up):
+                return super().getresponse(*args, **kwargs)
+        finally:
+            if late.is_set():
+                raise TimeoutError("the headers did not end")
+
+
+class _PlainConnection(_HeaderClock, urllib3.connection.HTTPConnection):
+    pass
+
+
+class _SecureConnection(_HeaderClock, urllib3.connection.HTTPSConnection):
+    pass
+
+
+class _PlainPool(urllib3.HTTPConnectionPool):
+    ConnectionCls = _PlainConnection
+
+
+class _SecurePool(urllib3.HTTPSConnectionPool):
+    ConnectionCls = _SecureConnection
+
+
+class _Adapter(requests.adapters.HTTPAdapter):
+    """Transport over connections that keep an eye on the time."""
+
+    def init_poolmanager(self, *args, **kwargs) -> None:
+        super().init_poolmanager(*args, **kwargs)
+        self.poolmanager.pool_classes_by_scheme = {"http": _PlainPool, "https": _SecurePool}
+
+
+class _Session(requests.Session):
+    """A session that leaves redirects to its caller."""
+
+    def get_redirect_target(self, resp: requests.Response) -> None:
+        """Say that there is none: the library would read a redirect's body, however long."""
+        return None
 
 
 class _Rate:
@@ -265,16 +344,15 @@ class _Rate:
 
 def _judge(response: requests.Response, asked: str, accepted: frozenset[int]) -> Answer:
     status, headers = response.status_code, response.headers
-    hops = [hop.url for hop in response.history] + [response.url]
-    if asked.startswith("https:") and any(not hop.startswith("https:") for hop in hops):
-        raise NetworkError(f"{asked}: redirect from https to http", code="NET_REDIRECT")
     if status not in accepted:
         raise _status_error(status, headers.get("Retry-After", ""), asked)
     if headers.get("Content-Encoding", "").strip().lower() not in HARMLESS_ENCODINGS:
         encoding = headers["Content-Encoding"]
         raise NetworkError(f"{asked}: unasked encoding {encoding}", code="NET_PROTOCOL")
-    length = headers.get("Content-Length", "")
-    if length and not length.isdecimal():
+    # Chunks say themselves where a body ends, and overrule a length (RFC 9112, 6.3).
+    chunked = "chunked" in headers.get("Transfer-Encoding", "").lower()
+    length = "" if chunked else headers.get("Content-Length", "")
+    if length and not (length.isdecimal() and int(length) <= LARGEST_LENGTH):
         raise NetworkError(f"{asked}: Content-Length {length!r}", code="NET_LENGTH")
     return Answer(
         url=response.url,
@@ -286,6 +364,27 @@ def _judge(response: requests.Response, asked: str, accepted: frozenset[int]) ->
         accepts_ranges=headers.get("Accept-Ranges", "").strip().lower() == "bytes",
         content_range=headers.get("Content-Range", "").strip(),
     )
+
+
+def _next_place(response: requests.Response, asked: str, method: str) -> str:
+    """Return where a redirect points, if one may go there."""
+    target = response.headers.get("Location", "")
+    try:
+        place = urljoin(response.url, target)
+        address = urlsplit(place)
+    except ValueError as error:
+        raise NetworkError(f"{asked}: redirect to {target!r}", code="NET_REDIRECT") from error
+    if not target or address.scheme not in ("http", "https") or not address.hostname:
+        raise NetworkError(f"{asked}: redirect to {target!r}", code="NET_REDIRECT")
+    if response.url.startswith("https:") and address.scheme != "https":
+        raise NetworkError(f"{asked}: redirect from https to http", code="NET_REDIRECT")
+    if method != "GET":
+        raise NetworkError(f"{asked}: {method} redirected to {place}", code="NET_REDIRECT")
+    return place
+
+
+def _too_late(url: str, received: int, seconds: float) -> NetworkError:
+    return NetworkError(f"{url}: {received} bytes in {seconds:.0f} s", code="NET_DEADLINE")
 
 
 def _status_error(status: int, retry_after: str, url: str) -> NetworkError:
@@ -330,8 +429,6 @@ def _connection_error(
     error: requests.exceptions.RequestException, url: str, timeout: float
 ) -> NetworkError:
     kinds = requests.exceptions
-    if isinstance(error, kinds.TooManyRedirects):
-        return NetworkError(f"{url}: redirect loop or too many", code="NET_REDIRECT")
     if isinstance(error, kinds.Timeout):
         return NetworkError(f"{url}: no data for {timeout:g} s", code="NET_TIMEOUT")
     if isinstance(error, kinds.ConnectionError):
@@ -356,4 +453,7 @@ def _body_error(error: urllib3.exceptions.HTTPError, url: str, timeout: float) -
 
 
 def _cause(error: BaseException) -> str:
-    return " ".join(str(error).split())[:160]
+    """The reason at the bottom, in one line: around it stand addresses that are told anyway."""
+    reason = getattr(error.args[0], "reason", None) if error.args else None
+    text = " ".join(str(reason or error).split())
+    return text.partition("): ")[2][:160] or text[:160]

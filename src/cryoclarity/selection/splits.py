@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
@@ -12,6 +13,8 @@ from cryoclarity.selection.facts import accession_number
 from cryoclarity.selection.graph import Component, Graph, Link, render
 
 ORDER = ("train", "val", "test")
+# Sets of a name of their own that nothing is trained on or chosen by.
+HELD_OUT = re.compile(r"held_out(_[a-z0-9_]+)?")
 
 
 class Notice(NamedTuple):
@@ -50,6 +53,11 @@ class Assignment:
     notices: list[Notice]
     conflicts: list[tuple[Link, ...]]
     apart: frozenset[str]
+
+
+def is_split(name: str) -> bool:
+    """Whether a split may be called so: train, val, test, held_out, held_out_NAME."""
+    return name in ORDER or bool(HELD_OUT.fullmatch(name))
 
 
 def _place_of(name: str) -> tuple[int, str]:
@@ -99,6 +107,11 @@ def assign(
         graph.components,
         key=lambda item: (-len(item.members), *tie_break(settings["seed"], item.name)),
     )
+    strange = [name for name in order if not is_split(name)]
+    if strange:
+        raise ConfigError(
+            f"{strange[0]!r} is no split", remedy="name it train, val, test or held_out_NAME"
+        )
     pinned, free, conflicts = _divide(ordered, pins)
     chains = [_conflict_chain(graph, component, pins) for component in conflicts]
     if conflicts and settings["pins"] == "stop":

@@ -12,7 +12,8 @@ from cryoclarity.density.shift import relative_shift
 from cryoclarity.errors import ConfigError, InputError
 from cryoclarity.evaluate.local_resolution import labelled_voxels
 from cryoclarity.evaluate.local_resolution import map_metrics as resolution_metrics
-from cryoclarity.evaluate.metrics import MapMetrics, ModelReference, defined, map_metrics
+from cryoclarity.evaluate.metrics import MapMetrics, defined, map_metrics
+from cryoclarity.evaluate.reference import ModelReference
 from cryoclarity.evaluate.soft_mask import INNER_DISTANCE, OUTER_DISTANCE
 from cryoclarity.evaluate.views import Views
 from cryoclarity.grid import Grid, Volume

@@ -345,7 +345,7 @@ def run_entry(job: EntryJob) -> dict[str, str | float]:
         half_maps=half_maps,
         pins={kind: row.get(column, "") for kind, column in PIN_COLUMNS.items()},
         masks=masks_of(row.get("masks", "")),
-        document=document_at_hand(spec.get("documents", ""), emdb_id),
+        document=document_at_hand(spec.get("documents", ""), emdb_id, **_document_places(spec)),
         has_half_maps=row.get("half_maps") == "yes",
     )
     source = source_of(spec, stage / SLOTS)
@@ -368,6 +368,12 @@ def run_entry(job: EntryJob) -> dict[str, str | float]:
     if row.get("half_maps") == "yes" and facts["half_maps"] == "no" and half_maps != "never":
         facts["half_maps_code"] = facts["half_maps_code"] or "PAIR_HALF_MISSING"
     return facts
+
+
+def _document_places(spec: Mapping) -> dict[str, str]:
+    """Where the saved documents were asked for, as far as settings say it."""
+    places = {key: spec[key] for key in ("api_url", "metadata") if key in spec}
+    return places | {"base_url": (spec.get("mirrors") or [spec["base_url"]])[0]}
 
 
 @lru_cache(maxsize=1)

@@ -22,6 +22,7 @@ from cryoclarity.errors import IntegrityError
 from cryoclarity.io.files import read_json
 from cryoclarity.io.model import read_atoms
 from cryoclarity.io.tables import read_table, write_table
+from cryoclarity.selection.facts import accession_number
 from cryoclarity.stages.batch import entries_folder
 from cryoclarity.stages.common import MODELS
 
@@ -47,7 +48,12 @@ class IndexInputs:
 
 
 def run_files(
-    dataset: str, inputs: IndexInputs, out: str | Path, leaks: str | Path
+    dataset: str,
+    inputs: IndexInputs,
+    out: str | Path,
+    leaks: str | Path,
+    *,
+    one_per_map: bool = False,
 ) -> dict[str, int]:
     """Write the index of a data set and the table of kin, and stop when kin are separated.
 
@@ -59,6 +65,9 @@ def run_files(
     out : path of the index
         Paths in it are as relative as those of the manifests.
     leaks : path of the table of edges
+    one_per_map : bool
+        Of entries with the same map only the one of lowest number stays (SEL_F22_DUPLICATE_DATA,
+        by the content of the maps, where a selection could only compare statistics).
 
     Returns
     -------
@@ -74,15 +83,35 @@ def run_files(
     """
     table = entry_rows(inputs.rows)
     entries = gather_facts(table, inputs.fetch)
+    twins = twins_of(entries) if one_per_map else {}
+    entries = [entry for entry in entries if entry.emdb_id not in twins]
     edges = sorted([*find_edges(entries), *group_edges(entries)])
-    _write_leaks(leaks, edges, entries)
+    notes = [
+        f"{name} left out: SEL_F22_DUPLICATE_DATA, same map as {first}"
+        for name, first in twins.items()
+    ]
+    for note in notes:
+        LOGGER.warning(note)
+    _write_leaks(leaks, edges, entries, notes)
     refuse_leaks(edges, entries)
-    rows = index_rows(_shard_rows(dataset, table, inputs.shards))
+    shards = _shard_rows(dataset, table, inputs.shards)
+    rows = index_rows(row for row in shards if row["emdb_id"] not in twins)
     write_table(out, rows, INDEX_COLUMNS)
     boxes = sum(int(row["boxes"]) for row in rows)
-    shards = sum(int(row["boxes"]) > 0 for row in rows)
-    LOGGER.info("%s: %d boxes in %d shards, %d kinships", dataset, boxes, shards, len(edges))
-    return {"entries": len(entries), "edges": len(edges), "shards": shards, "boxes": boxes}
+    filled = sum(int(row["boxes"]) > 0 for row in rows)
+    LOGGER.info("%s: %d boxes in %d shards, %d kinships", dataset, boxes, filled, len(edges))
+    return {"entries": len(entries), "edges": len(edges), "shards": filled, "boxes": boxes}
+
+
+def twins_of(entries: Sequence[EntryFacts]) -> dict[str, str]:
+    """Return each entry whose map is that of an entry of lower number, with that one's id."""
+    first: dict[str, str] = {}
+    twins = {}
+    for entry in sorted(entries, key=lambda entry: accession_number(entry.emdb_id)):
+        sha256 = entry.content.get("map", "")
+        if sha256 and first.setdefault(sha256, entry.emdb_id) != entry.emdb_id:
+            twins[entry.emdb_id] = first[sha256]
+    return twins
 
 
 def run_groups(inputs: IndexInputs, out: str | Path) -> dict[str, str]:
@@ -139,7 +168,9 @@ def _facts_of(row: dict[str, str], folder: Path) -> EntryFacts:
     )
 
 
-def _write_leaks(path: str | Path, edges: list[Edge], entries: list[EntryFacts]) -> None:
+def _write_leaks(
+    path: str | Path, edges: list[Edge], entries: list[EntryFacts], notes: Sequence[str] = ()
+) -> None:
     split = {entry.emdb_id: entry.split for entry in entries}
     across = set(leaking(edges, entries))
     rows = [
@@ -156,7 +187,7 @@ def _write_leaks(path: str | Path, edges: list[Edge], entries: list[EntryFacts])
     ]
     pairs = len(entries) * (len(entries) - 1) // 2
     comment = f"{len(entries)} entries, {pairs} pairs, {len(edges)} edges, {len(across)} leaks"
-    write_table(path, rows, LEAK_COLUMNS, comments=[comment])
+    write_table(path, rows, LEAK_COLUMNS, comments=[comment, *notes])
 
 
 def _shard_rows(

@@ -126,7 +126,7 @@ def _filtered(job: EntryJob, volume: Volume, model: ModelFile, report: dict) -> 
 def _cc_mask(volume: Volume, model: ModelFile, resolution: float | None) -> float | None:
     """Correlation with the model's density in the molecular mask, None where it has no meaning."""
     from cryoclarity.evaluate.correlation import pearson
-    from cryoclarity.evaluate.metrics import ModelReference
+    from cryoclarity.evaluate.reference import ModelReference
 
     if not resolution:
         return None

@@ -18,7 +18,7 @@ from cryoclarity.archive.entries import Documents, Lost
 from cryoclarity.archive.http import Limits
 from cryoclarity.archive.models import GRAPHQL_URL
 from cryoclarity.archive.responses import Politeness, Responses
-from cryoclarity.errors import ConfigError, CryoClarityError
+from cryoclarity.errors import ConfigError
 from cryoclarity.io.files import sha256_of, write_json
 from cryoclarity.io.tables import read_table, write_table
 from cryoclarity.report.funnel import save_funnel_figure
@@ -29,7 +29,7 @@ from cryoclarity.selection.funnel import FUNNEL_COLUMNS, REJECTED_COLUMNS, Funne
 from cryoclarity.selection.graph import Graph, build_graph
 from cryoclarity.selection.lists import published_list, published_lists, split_of_role
 from cryoclarity.selection.manifest import keep_hashes, manifest_row, write_manifest
-from cryoclarity.selection.proof import LEAKAGE_COLUMNS, Leak, find_leaks, hub_leaks
+from cryoclarity.selection.proof import LEAKAGE_COLUMNS, Leak, hub_leaks, prove
 from cryoclarity.selection.rivals import ModelFacts, chosen_model, duplicate_data, redundant
 from cryoclarity.selection.settings import edge_settings, filter_settings, split_settings
 from cryoclarity.selection.splits import Assignment, assign
@@ -117,6 +117,8 @@ class Selection:
     graph : Graph
     leaks : list of Leak
         Relatives in different splits, as far as pins and the hub limit have left any.
+    hub_pairs : int
+        All pairs that the hub limit has left; `leaks` lists the first of them.
     """
 
     rows: list[dict[str, str]]
@@ -125,6 +127,7 @@ class Selection:
     assignment: Assignment
     graph: Graph
     leaks: list[Leak]
+    hub_pairs: int = 0
 
 
 def run_files(
@@ -207,13 +210,19 @@ def _select(
     assignment = assign(graph, split, pool.pins)
     for notice in assignment.notices:
         LOGGER.warning("%s: %s", notice.code, notice.message)
-    leaks = _proved(kept, relations, assignment)
-    leaks += hub_leaks(graph.hubs, assignment.split)[0]
+    leaks = prove(kept, relations, assignment.split, apart=assignment.apart)
+    parted, hub_pairs = hub_leaks(graph.hubs, assignment.split)
+    if hub_pairs:
+        LOGGER.warning(
+            "the hub limit leaves %d pairs in different splits, %d of them listed in %s",
+            *(hub_pairs, len(parted), LEAKAGE),
+        )
     choice = _Choice(filters["F05_model_count"]["mode"], models.facts)
     rows = _rows(kept, pool, assignment, choice, settings.get("copies_power", 0.5))
     if settings.get("hashes"):
         rows = keep_hashes(rows, read_table(settings["hashes"]))
-    return Selection(rows, counts, _ordered(pool.lost), assignment, graph, leaks)
+    lost = _ordered(pool.lost)
+    return Selection(rows, counts, lost, assignment, graph, [*leaks, *parted], hub_pairs)
 
 
 def _pool(
@@ -260,19 +269,6 @@ def _nothing_left(counts: Funnel, lost: Sequence[Lost]) -> str:
     reasons += [f"{number} lost by {code}" for code, number in sorted(codes.items())]
     asked = counts.rows[0]["in"] + len(lost)
     return f"no entry is left of {asked}: {', '.join(reasons) or 'none was found'}"
-
-
-def _proved(kept: Sequence[EntryFacts], relations: Relations, assignment: Assignment) -> list[Leak]:
-    """Compute the edges afresh: none may join two splits, but for pins that were to be kept."""
-    leaks = find_leaks(kept, relations, assignment.split)
-    if leaks and not assignment.conflicts:
-        first = leaks[0]
-        raise CryoClarityError(
-            f"{first.emdb_id} and {first.related} stand in different splits and share"
-            f" {first.edge}; {len(leaks)} such entries",
-            code="SEL_SPLIT_LEAK",
-        )
-    return leaks
 
 
 @dataclass(frozen=True)
@@ -444,5 +440,6 @@ def _provenance(
             "entries": len(assignment.largest.members),
         },
         "leaks_left": len(selection.leaks),
+        "pairs_left_by_hub_limit": selection.hub_pairs,
         "notices": [f"{notice.code}: {notice.message}" for notice in assignment.notices],
     }

@@ -14,6 +14,7 @@ from pathlib import Path
 
 from cryoclarity.errors import ConfigError
 from cryoclarity.io.tables import read_table, write_table
+from cryoclarity.selection.splits import is_split
 
 ENTRY_COLUMNS = (
     "emdb_id",
@@ -117,8 +118,9 @@ def _check_entry(entry: dict[str, str], line: int, path: str | Path) -> None:
         raise ConfigError(
             f"line {line}: {entry['pdb_id']!r} is no PDB id", code="ID_BAD", file=path
         )
-    if entry["split"] not in ("", *SPLITS):
-        raise ConfigError(f"line {line}: split {entry['split']!r} is none of {SPLITS}", file=path)
+    if entry["split"] and not is_split(entry["split"]):
+        names = f"{SPLITS} and no held_out_NAME"
+        raise ConfigError(f"line {line}: split {entry['split']!r} is none of {names}", file=path)
     for column, (least, allowed) in LEAST_VALUES.items():
         value = _number(entry[column] or "1")
         if not (value > least or (allowed and value == least)):

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from cryoclarity.io.tables import read_table, write_table
+from cryoclarity.selection.settings import filter_settings
 from cryoclarity.workflow.batches import (
     assign_batches,
     check_simulated,
@@ -140,6 +141,14 @@ class Plan:
         return [] if is_selected(self.config) else [self.config["entries"]]
 
     @property
+    def one_per_map(self) -> bool:
+        """Whether the selection wants one entry per map (F22), proved by what was fetched."""
+        selection = self.config["selection"]
+        wanted = filter_settings(selection["filters"])["F22_duplicate_data"]
+        drops = wanted["enabled"] and wanted["action"] == "drop"
+        return is_selected(self.config) and drops and not selection["trust_list"]
+
+    @property
     def unselected(self) -> list[str]:
         """Return what is to be done before entries are known, as the name of a missing input."""
         if is_selected(self.config) and not SELECTED.exists():
@@ -218,7 +227,7 @@ def stage_specs(settings: dict) -> dict[str, str]:
             "selection": settings["selection"],
             "archive": {key: archive[key] for key in asking},
         },
-        "fetch": {key: value for key, value in archive.items() if key not in SELECT_KEYS},
+        "fetch": _fetch_spec(settings),
         "inspect": settings["inspect"] | file_filters(settings),
         "qscore": settings["qscore"],
         "simulate": settings["simulate"] | {"sigma": settings["qscore"]["sigma"]},
@@ -245,6 +254,16 @@ def stage_specs(settings: dict) -> dict[str, str]:
             },
         }
     return {name: canonical(spec) for name, spec in specs.items()}
+
+
+def _fetch_spec(settings: dict) -> dict:
+    """Settings of the archive; after a selection, its answers serve as entry documents."""
+    archive = settings["archive"]
+    spec = {key: value for key, value in archive.items() if key not in SELECT_KEYS}
+    if is_selected(settings) and not spec["documents"]:
+        spec |= {key: archive[key] for key in ("api_url", "metadata")}
+        spec["documents"] = archive["responses"]
+    return spec
 
 
 def _shards_spec(spec: dict, training: dict) -> dict:
