@@ -39,6 +39,14 @@ TABLES = (".tsv", ".tsv.gz")
 MAP_SUFFIXES = (".gz", ".mrc", ".map", ".ccp4", ".rec")
 PROJECT_WEIGHTS = Path("results", "train")
 PURPOSE = "not for refinement targets, deposition or FSC resolution"
+# Why a task has no weights in the package, and what else would do.
+NOT_SHIPPED = {
+    "enhance": (
+        " (small networks trained so far do not improve maps they never saw beyond cutting "
+        "negative density off; see docs/training.md)",
+        " on many measured pairs, or use published weights with --mode published",
+    )
+}
 
 
 def map_command(task: str, argv: list[str] | None) -> int:
@@ -201,9 +209,10 @@ def default_weights(task: str, folder: Path = PROJECT_WEIGHTS) -> Path:
         return folder
     shipped = shipped_weights(f"{task}_1.0")
     if shipped is None:
+        why, remedy = NOT_SHIPPED.get(task, ("", ""))
         raise ConfigError(
-            f"no weights: none are shipped for {task}, and {folder} here holds no such network",
-            remedy="give --weights FOLDER, or train with snakemake in this folder first",
+            f"no weights: none are shipped for {task}{why}, and {folder} holds no such network",
+            remedy=f"give --weights FOLDER, or train with snakemake in this folder first{remedy}",
         )
     return shipped.parent
 

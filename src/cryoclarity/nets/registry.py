@@ -8,19 +8,21 @@ from collections.abc import Mapping
 from torch import Tensor, nn
 
 from cryoclarity.errors import ConfigError, InputError
-from cryoclarity.nets import bands, scunet, unet3d
+from cryoclarity.nets import bands, refine, scunet, unet3d
 
 NETWORKS: dict[str, type[nn.Module]] = {
     "scunet": scunet.SCUNet,
     "unet3d": unet3d.UNet3D,
     "bands": bands.BandUNet,
     "bands-voxelwise": bands.BandVoxelwise,
+    "refine": refine.RefineNet,
 }
 BOX_MULTIPLES = {
     "scunet": scunet.BOX_MULTIPLE,
     "unet3d": unet3d.BOX_MULTIPLE,
     "bands": bands.BOX_MULTIPLE,
     "bands-voxelwise": 1,
+    "refine": refine.BOX_MULTIPLE,
 }
 # What the boxes of a network hold: voxels of the map, or band powers on the 2 angstrom grid.
 VOXEL_LAYOUT, BAND_LAYOUT = "voxels", "bands"

@@ -154,7 +154,7 @@ def _run(
 
 def _trainer(job: TrainJob, settings: TrainSettings, initial: tuple | None) -> Trainer:
     """Network, loss and device of this process."""
-    device = device_of_rank(choose_device(job.device))
+    device = device_of_rank(choose_device(job.device, double=True))
     ranks = join(device, job.rendezvous)
     if settings.batch_size % (ranks.world * settings.accumulate):
         raise ConfigError(
