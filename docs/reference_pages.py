@@ -11,7 +11,7 @@ from pathlib import Path
 from mkdocs.structure.files import File
 
 ROOT = Path(__file__).resolve().parents[1]
-COMMANDS = ("enhance", "resolution", "inspect", "doctor", "check-hallucination")
+COMMANDS = ("enhance", "resolution", "inspect", "doctor", "export", "check-hallucination")
 CODE_COLUMNS = ("code", "severity", "meaning", "remedy")
 
 

@@ -31,7 +31,8 @@ wildcard_constraints:
     task="enhance|resolution",
 
 
-GPUS = 0 if PLAN.config["device"] == "cpu" else 1
+# Apple silicon: the plain build of torch holds its device, and no scheduler counts it.
+GPUS = 0 if PLAN.config["device"] in ("cpu", "mps") else 1
 TORCH_ENV = "../envs/torch-gpu.yaml" if GPUS else "../envs/torch-cpu.yaml"
 # Labels need torch only where they are computed on a device.
 LABEL_GPUS = 0 if PLAN.config["labels"]["device"] == "cpu" else 1

@@ -36,7 +36,7 @@ def build_parser() -> argparse.ArgumentParser:
     add("--spec", default="{}", metavar="JSON", help="settings; the options below replace its keys")
     for name, (kind, text) in OVERRIDES.items():
         add("--" + name.replace("_", "-"), type=kind, help=text)
-    add("--device", default="auto", help="auto, cpu or cuda")
+    add("--device", default="auto", help="auto, cpu or cuda (mps: the CPU)")
     add("--data-folder", type=Path, default=Path(), help="what the index's paths are relative to")
     add("--state-folder", type=Path, help="checkpoints (default: results/train_state/DATASET)")
     add("--initial-weights", type=Path, metavar="FILE|DIR", help="start from these (fine-tuning)")

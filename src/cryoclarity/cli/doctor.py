@@ -20,7 +20,7 @@ def main(argv: list[str] | None = None) -> int:
         default=PROJECT_WEIGHTS,
         help="trained networks: a folder with a card, or a folder of such folders",
     )
-    parser.add_argument("--device", default="auto", help="auto, cpu, cuda or cuda:N")
+    parser.add_argument("--device", default="auto", help="auto, cpu, cuda, cuda:N or mps")
     parser.add_argument("--json", action="store_true", help="all of it as one JSON object")
     return script_main(parser, _run, argv)
 

@@ -13,6 +13,7 @@ COMMANDS = {
     "resolution": "predict the local resolution of a map",
     "inspect": "say whether files are usable maps or models, and why not",
     "doctor": "say what machine, devices, packages and weights there are, and try them",
+    "export": "write a network as one file that torch runs without this package",
     "check-hallucination": "test what a network makes up, on one map",
 }
 

@@ -5,9 +5,9 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-import numpy as np
-
 if TYPE_CHECKING:
+    import numpy as np
+
     from cryoclarity.report.page import Page
     from cryoclarity.stages.predict import Outcome
 
@@ -43,6 +43,8 @@ def write_map_report(path: Path, task: str, name: str, outcome: Outcome, links: 
 
 
 def _page(task: str, name: str, outcome: Outcome, links: dict) -> Page:
+    import numpy as np
+
     from cryoclarity.density.masks import suggest_contour
     from cryoclarity.evaluate.views import Views
     from cryoclarity.provenance import software_versions
@@ -85,6 +87,8 @@ def _page(task: str, name: str, outcome: Outcome, links: dict) -> Page:
 
 
 def _answers(outcome: Outcome, inside: np.ndarray) -> list[tuple[str, str]]:
+    import numpy as np
+
     from cryoclarity.density.shift import relative_shift
 
     trust = "No trust map was made (--trust)."

@@ -51,7 +51,7 @@ def prediction_arguments(parser: argparse.ArgumentParser, *, trust: bool = False
     )
     add("--blend", choices=BLENDS, default="gaussian", help="weights of overlapping boxes")
     add("--batch-size", type=int, metavar="BOXES", help="boxes at a time (default: by device)")
-    add("--device", default="auto", help="auto, cpu, cuda or cuda:N")
+    add("--device", default="auto", help="auto, cpu, cuda, cuda:N or mps")
     add(
         "--amplitude",
         choices=("fitted", "network"),

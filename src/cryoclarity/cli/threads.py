@@ -16,7 +16,9 @@ VARIABLES = (
 def limit_threads(threads: int) -> None:
     """Give BLAS, OpenMP and torch this many threads.
 
-    torch reads OMP_NUM_THREADS when it is imported, so nothing of it is needed here.
+    torch reads OMP_NUM_THREADS when it is imported, so nothing of it is needed here; nor for the
+    operators that an Apple GPU lacks, which then run on the CPU.
     """
+    os.environ.setdefault("PYTORCH_ENABLE_MPS_FALLBACK", "1")
     for variable in VARIABLES:
         os.environ[variable] = str(threads)

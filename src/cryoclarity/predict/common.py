@@ -44,7 +44,7 @@ class PredictSettings:
     stride : int, voxels of the network's grid; half a box by default
     blend : 'gaussian', 'hann' or 'uniform'
     batch_size : int
-    device : 'auto', 'cpu', 'cuda', 'cuda:N'
+    device : 'auto', 'cpu', 'cuda', 'cuda:N', 'mps'
     amplitude : 'fitted' to the input inside the mask, or 'network' units
     invert : bool
         Change the sign of the input first.

@@ -26,6 +26,7 @@ TOLERANCE = 1e-3  # relative, between the CPU and any other device
 def devices() -> list[dict[str, object]]:
     """Return name, memory and a test of each device: does a convolution give what the CPU gives?"""
     names = ["cpu", *(f"cuda:{n}" for n in range(torch.cuda.device_count()))]
+    names += ["mps"] if torch.backends.mps.is_available() else []
     generator = torch.Generator().manual_seed(0)
     box, kernel = (torch.randn(1, c, n, n, n, generator=generator) for c, n in ((4, 16), (4, 3)))
     expected = torch.nn.functional.conv3d(box, kernel)

@@ -153,10 +153,10 @@ def default_batch(device: torch.device, box: int) -> int:
 
 
 def _out_of_memory(error: Exception) -> bool:
-    """Tell an exhausted memory from other runtime errors; the CPU allocator has no type for it."""
-    return isinstance(error, torch.OutOfMemoryError | MemoryError) or "allocate memory" in str(
-        error
-    )
+    """Tell an exhausted memory from other runtime errors; CPU and mps have no type for it."""
+    words = ("allocate memory", "MPS backend out of memory")
+    typed = isinstance(error, torch.OutOfMemoryError | MemoryError)
+    return typed or any(text in str(error) for text in words)
 
 
 def predict_tiles(

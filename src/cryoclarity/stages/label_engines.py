@@ -130,7 +130,7 @@ def _torch_device(settings: LabelSettings) -> str | None:
             f"device {settings.device!r} needs torch, which this environment lacks",
             remedy="use --device cpu, or an environment with torch",
         ) from error
-    device = str(choose_device(settings.device))
+    device = str(choose_device(settings.device, double=True))
     return None if device == "cpu" else device
 
 
