@@ -20,7 +20,7 @@ from tests.workflow.test_dag import configuration
 pytestmark = pytest.mark.slurm
 PROFILE = ("--profile", str(ROOT / "profiles" / "slurm-test"))
 # What may differ between two ways of running: times, and what names the job.
-EXCEPTIONS = re.compile(r"\.bench\.tsv$|^benchmarks/|provenance\.json$|throughput\.tsv$")
+EXCEPTIONS = re.compile(r"\.bench\.tsv$|^benchmarks/|provenance\.json$|progress\.tsv$")
 
 
 @pytest.fixture(scope="module")
