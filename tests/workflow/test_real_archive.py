@@ -86,7 +86,7 @@ def finished(archive_url, tmp_path_factory):
         "predict": {
             "threads": 1,
             "splits": ["train", "val", "test"],
-            "enhance": {"stride": 24},
+            "enhance": {"stride": 24, "trust": False},
             "resolution": {"stride": 16},
         },
     }
